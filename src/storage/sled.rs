@@ -1,0 +1,195 @@
+//! The engine on disk: sled 0.34.7. The only file that names sled for the state.
+//!
+//! **Not durable**: sled's `flush` never syncs the file. What it wrote survives the death of the process, not
+//! of the machine. That is enough, because the state can be rebuilt (see the module above). Nothing is
+//! flushed in the background: [`Engine::flush`] is called at checkpoints, off the apply path. What is not
+//! flushed stays in memory (2 KiB for each batch of one small record), and a long backlog takes seconds:
+//! flush at least every thousand batches.
+//!
+//! sled answers some damage with a panic. Every call here turns that into an [`EngineError`], and the caller
+//! stops using the engine. This needs unwinding: a profile with `panic = "abort"` takes the member down
+//! instead.
+
+use std::{
+    fs, io,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::{Path, PathBuf},
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use bytes::Bytes;
+use sled::{Db, IVec};
+
+use super::{Batch, Engine, EngineError, Pair};
+
+/// Bytes of one segment of sled's log. A page of its tree that outgrows a quarter of it goes to a file of its
+/// own, rewritten whole at each change. The state's blocks are 8 KiB, and a page holds up to 17.
+const SEGMENT_BYTES: usize = 2 << 20;
+
+/// A sled database in a directory of its own.
+pub struct SledEngine {
+    // Before `directory`: closed before its files are removed.
+    db: Db,
+    directory: Directory,
+}
+
+impl SledEngine {
+    /// Opens the database in `path`, or creates it. `cache_bytes` bounds sled's page cache, roughly.
+    pub fn open(path: &Path, cache_bytes: u64) -> Result<SledEngine, EngineError> {
+        let config = sled::Config::new()
+            .path(path)
+            .cache_capacity(cache_bytes)
+            .segment_size(SEGMENT_BYTES)
+            .flush_every_ms(None);
+        let db = guarded("open", || config.open())?;
+        let directory = Directory { path: path.to_owned(), remove: AtomicBool::new(false) };
+        Ok(SledEngine { db, directory })
+    }
+
+    /// Whether the directory goes when the last user of the engine is gone.
+    pub(super) fn remove_when_dropped(&self, remove: bool) {
+        self.directory.remove.store(remove, Ordering::SeqCst);
+    }
+}
+
+impl Engine for SledEngine {
+    fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+        Ok(guarded("get", || self.db.get(key))?.map(shared))
+    }
+
+    fn floor(&self, key: &[u8]) -> Result<Option<Pair>, EngineError> {
+        let found = guarded("floor", || self.db.range(..=key).next_back().transpose())?;
+        Ok(found.map(|(key, value)| (shared(key), shared(value))))
+    }
+
+    fn scan<'a>(
+        &'a self,
+        from: &[u8],
+        to: &[u8],
+    ) -> Box<dyn Iterator<Item = Result<Pair, EngineError>> + 'a> {
+        if from >= to {
+            return Box::new(std::iter::empty());
+        }
+        let mut pairs = self.db.range(from.to_vec()..to.to_vec());
+        Box::new(std::iter::from_fn(move || {
+            let pair = guarded("scan", || pairs.next().transpose()).transpose()?;
+            Some(pair.map(|(key, value)| (shared(key), shared(value))))
+        }))
+    }
+
+    fn write(&self, batch: &Batch) -> Result<(), EngineError> {
+        let mut writes = sled::Batch::default();
+        for (key, value) in batch.ops() {
+            match value {
+                Some(value) => writes.insert(&key[..], &value[..]),
+                None => writes.remove(&key[..]),
+            }
+        }
+        guarded("write", || self.db.apply_batch(writes))
+    }
+
+    fn flush(&self) -> Result<(), EngineError> {
+        guarded("flush", || self.db.flush().map(drop))
+    }
+
+    fn size(&self) -> u64 {
+        self.db.size_on_disk().unwrap_or(0)
+    }
+}
+
+/// The files of an engine, removed with it if it was replaced or never taken into use.
+struct Directory {
+    path: PathBuf,
+    remove: AtomicBool,
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        if self.remove.load(Ordering::SeqCst)
+            && let Err(error) = fs::remove_dir_all(&self.path)
+        {
+            let path = self.path.display();
+            tracing::warn!(%path, %error, "a former state is left for the next start to remove");
+        }
+    }
+}
+
+/// Runs a call of sled; its error or panic becomes ours.
+fn guarded<T>(what: &str, call: impl FnOnce() -> sled::Result<T>) -> Result<T, EngineError> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(failed(what, error)),
+        Err(panic) => Err(panicked(what, message(&*panic))),
+    }
+}
+
+/// What an error of sled says about the data. sled makes IO errors of its own, without the operating system,
+/// when a file is not what it should be.
+fn failed(what: &str, error: sled::Error) -> EngineError {
+    match error {
+        sled::Error::Io(error) if !is_sleds_own(&error) => {
+            EngineError::Io { what: format!("{what} the state"), error }
+        }
+        error => EngineError::Damaged(format!("sled {what}: {error}")),
+    }
+}
+
+fn is_sleds_own(error: &io::Error) -> bool {
+    use io::ErrorKind::{InvalidData, Other, UnexpectedEof};
+    error.raw_os_error().is_none() && matches!(error.kind(), Other | InvalidData | UnexpectedEof)
+}
+
+/// sled unwraps some of its IO errors: then the panic quotes the operating system's code.
+fn panicked(what: &str, message: &str) -> EngineError {
+    let code = message.split_once("Os { code: ").and_then(|(_, rest)| rest.split(',').next()?.parse().ok());
+    match code {
+        Some(code) => {
+            let error = io::Error::from_raw_os_error(code);
+            EngineError::Io { what: format!("{what} the state"), error }
+        }
+        None => EngineError::Damaged(format!("sled {what} panicked: {message}")),
+    }
+}
+
+fn message(panic: &(dyn std::any::Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or(panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
+
+/// sled's buffer as ours, without a copy.
+fn shared(bytes: IVec) -> Bytes {
+    Bytes::from_owner(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn is_io(error: EngineError) -> bool {
+        matches!(error, EngineError::Io { .. })
+    }
+
+    #[test]
+    fn what_the_operating_system_refuses_says_nothing_against_the_data() {
+        let no_space = 28;
+        let io = |error| is_io(failed("open", sled::Error::Io(error)));
+        assert!(io(io::Error::from_raw_os_error(no_space)));
+        assert!(io(io::Error::new(io::ErrorKind::PermissionDenied, "a copy, as sled makes them")));
+        assert!(!io(io::Error::new(io::ErrorKind::UnexpectedEof, "sled read less than it had written")));
+        assert!(!is_io(failed("open", sled::Error::Corruption { at: None, bt: () })));
+    }
+
+    #[test]
+    fn a_panic_over_an_io_error_is_that_error() {
+        fn write() -> sled::Result<()> {
+            Err(io::Error::from_raw_os_error(28).into())
+        }
+        let refused = catch_unwind(|| write().expect("sled unwraps it"));
+        let EngineError::Io { error, .. } = panicked("write", message(&*refused.expect_err("a panic")))
+        else {
+            panic!("not taken for an IO error");
+        };
+        assert_eq!(error.kind(), io::ErrorKind::StorageFull);
+        assert!(!is_io(panicked("open", "index out of bounds")));
+    }
+}
