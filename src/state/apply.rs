@@ -1,0 +1,192 @@
+//! Executing one command on a batch.
+//!
+//! The answer's size is bounded here and not by configuration: members must give the same answer, whatever
+//! each is configured to. A range inside a transaction is cut and says `more`; deleted or replaced pairs
+//! (`prev_kv`) cannot be cut without a lie, so that a command which asks for too many of them is refused.
+
+use bytes::Bytes;
+
+use super::{
+    Corruption, Outcome, Refusal,
+    block::{Entry, Record, RecordId},
+    command::Operation,
+    overlay::{ApplyBatch, Found, Mark},
+    range::{self, Room, Selection},
+};
+use crate::types::{Delete, DeleteResult, KeyValue, Put, Range, RangeResult, Revision};
+
+/// Bytes in the answer to one command: keys, values, and [`PAIR_BYTES`] for each pair.
+const ANSWER_BYTES_MAX: usize = 3 << 20;
+
+/// What a pair costs besides key and value.
+const PAIR_BYTES: usize = 64;
+
+/// Why a command ended early.
+pub(super) enum Stop {
+    /// It is refused: what it did so far is undone.
+    Refused(Refusal),
+    /// The state is broken.
+    Broken(Corruption),
+}
+
+impl From<Corruption> for Stop {
+    fn from(corruption: Corruption) -> Stop {
+        Stop::Broken(corruption)
+    }
+}
+
+/// Executes an operation. A refusal leaves the batch as it was.
+pub(super) fn execute(batch: &mut ApplyBatch, op: &Operation) -> Result<Outcome, Corruption> {
+    let mark = batch.mark();
+    let mut execution = Execution::new(batch);
+    match execution.operation(op) {
+        Ok(outcome) => {
+            execution.finish(mark);
+            Ok(outcome)
+        }
+        Err(Stop::Refused(refusal)) => {
+            batch.roll_back(mark);
+            Ok(Outcome::Refused(refusal))
+        }
+        Err(Stop::Broken(corruption)) => Err(corruption),
+    }
+}
+
+/// One command under way: all its changes get one revision.
+pub(super) struct Execution<'a> {
+    pub(super) batch: &'a mut ApplyBatch,
+    revision: Revision,
+    next_sub: u32,
+    /// Bytes that the answer may still take.
+    room: usize,
+}
+
+impl<'a> Execution<'a> {
+    fn new(batch: &'a mut ApplyBatch) -> Self {
+        let revision = batch.head.revision + 1;
+        Execution { batch, revision, next_sub: 0, room: ANSWER_BYTES_MAX }
+    }
+
+    /// A command that changed something made a revision.
+    fn finish(&mut self, mark: Mark) {
+        if self.batch.changed_since(mark) {
+            self.batch.head.revision = self.revision;
+        }
+    }
+
+    fn operation(&mut self, op: &Operation) -> Result<Outcome, Stop> {
+        match op {
+            Operation::Put(put) => self.put(put).map(Outcome::Put),
+            Operation::Delete(delete) => self.delete(delete).map(Outcome::Delete),
+            Operation::Txn(txn) => self.txn(txn).map(Outcome::Txn),
+            Operation::Compact(revision) => self.compact(*revision),
+            Operation::Marker => Ok(Outcome::Marker),
+        }
+    }
+
+    pub(super) fn put(&mut self, put: &Put) -> Result<Option<KeyValue>, Stop> {
+        if put.lease != 0 {
+            return Err(Stop::Refused(Refusal::LeaseNotFound(put.lease)));
+        }
+        let previous = self.batch.find(&put.key);
+        let answer = match &previous {
+            Some(found) if put.prev_kv => Some(self.previous_pair(found)?),
+            _ => None,
+        };
+        let id = self.next_id();
+        let (create, version) = match &previous {
+            Some(found) => (found.entry.create, found.entry.version + 1),
+            None => (id.main, 1),
+        };
+        let entry = Entry { main: id.main, sub: id.sub, create, version, lease: put.lease, tombstone: false };
+        let record = Record { entry, key: put.key.clone(), value: put.value.clone() };
+        self.batch.push(record, previous.as_ref().map(|found| &found.entry));
+        Ok(answer)
+    }
+
+    pub(super) fn delete(&mut self, delete: &Delete) -> Result<DeleteResult, Stop> {
+        let mut doomed = Vec::new();
+        self.batch.for_each(&delete.keys, |found| {
+            doomed.push(found);
+            Ok::<_, Corruption>(())
+        })?;
+        let mut result = DeleteResult { deleted: doomed.len() as u64, prev_kvs: Vec::new() };
+        for found in doomed {
+            if delete.prev_kv {
+                result.prev_kvs.push(self.previous_pair(&found)?);
+            }
+            let entry = Entry::tombstone(self.next_id());
+            self.batch.push(Record { entry, key: found.key, value: Bytes::new() }, Some(&found.entry));
+        }
+        Ok(result)
+    }
+
+    pub(super) fn range(&mut self, range: &Range) -> Result<RangeResult, Stop> {
+        let batch = &*self.batch;
+        let mut records = batch.records();
+        let room = Room { pairs: self.room / PAIR_BYTES, bytes: self.room };
+        let mut selection = Selection::new(range, room);
+        batch.for_each(&range.keys, |found| {
+            let value = match selection.by_value() && range::matches(range, &found.entry) {
+                true => Some(batch.record(&mut records, &found)?.value),
+                false => None,
+            };
+            selection.offer(found, value.as_ref());
+            Ok::<_, Corruption>(())
+        })?;
+        let mut result = selection.finish(|found| batch.record(&mut records, found))?;
+        self.cut(&mut result);
+        Ok(result)
+    }
+
+    /// Takes the answer's pairs out of what the command may still answer. A first pair that does not fit is
+    /// left out too: an earlier operation of the transaction has filled the answer.
+    fn cut(&mut self, result: &mut RangeResult) {
+        let fits = result.kvs.iter().take_while(|pair| self.take_room(pair)).count();
+        if fits < result.kvs.len() {
+            result.kvs.truncate(fits);
+            result.more = true;
+        }
+    }
+
+    /// The pair that a change replaces, for the answer.
+    fn previous_pair(&mut self, found: &Found) -> Result<KeyValue, Stop> {
+        let pair = self.batch.record(&mut self.batch.records(), found)?.to_pair();
+        if self.take_room(&pair) {
+            return Ok(pair);
+        }
+        let actual = ANSWER_BYTES_MAX - self.room + answer_bytes(&pair);
+        Err(Stop::Refused(Refusal::AnswerTooLarge { limit: ANSWER_BYTES_MAX as u64, actual: actual as u64 }))
+    }
+
+    /// Takes a pair's room in the answer, if there is enough.
+    fn take_room(&mut self, pair: &KeyValue) -> bool {
+        let left = self.room.checked_sub(answer_bytes(pair));
+        self.room = left.unwrap_or(self.room);
+        left.is_some()
+    }
+
+    /// Superseded records go later, off the apply path. Compacting to the compact revision again is no error.
+    fn compact(&mut self, requested: Revision) -> Result<Outcome, Stop> {
+        let head = &mut self.batch.head;
+        let (current, compacted) = (head.revision, head.compact_revision);
+        if requested > current {
+            return Err(Stop::Refused(Refusal::FutureRevision { requested, current }));
+        }
+        if requested < compacted {
+            return Err(Stop::Refused(Refusal::Compacted { requested, compacted }));
+        }
+        head.compact_revision = requested;
+        Ok(Outcome::Compact)
+    }
+
+    fn next_id(&mut self) -> RecordId {
+        let id = RecordId { main: self.revision, sub: self.next_sub };
+        self.next_sub += 1;
+        id
+    }
+}
+
+fn answer_bytes(pair: &KeyValue) -> usize {
+    PAIR_BYTES + range::size(pair)
+}

@@ -1,0 +1,249 @@
+//! What the one writer and the many readers share: the engine, and the index with the head, under one lock.
+//!
+//! A reader never holds the lock for long: [`Walk`] resolves keys in chunks at a fixed revision, and records
+//! are read without it. That is consistent because records never change, and because compaction removes only
+//! what no readable revision shows: a reader below the compact revision notices, and says `Compacted`.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use bytes::Bytes;
+
+use super::{
+    Corruption, Head, Membership, Position, ReadError, View,
+    block::{self, Entry, Record, RecordId, Records},
+    codec::{self, Input, Malformed, put_bytes, put_varint},
+    compaction::Progress,
+    index::Index,
+};
+use crate::{
+    storage::{Batch, Engine, Key},
+    types::{KeyRange, Revision},
+};
+
+/// Keys of the index that are visited under one lock: some 100 µs at most.
+const CHUNK_KEYS: usize = 1024;
+
+const HEAD_VERSION: u8 = 1;
+const MEMBERSHIP_VERSION: u8 = 1;
+
+/// What becomes visible in one instant.
+#[derive(Default)]
+pub(super) struct Published {
+    pub index: Index,
+    pub head: Head,
+    pub membership: Option<Membership>,
+}
+
+impl Published {
+    pub fn view(&self) -> View {
+        View {
+            revision: self.head.revision,
+            compact_revision: self.head.compact_revision,
+            applied: self.head.applied,
+            keys: self.index.live(),
+        }
+    }
+
+    fn check_readable(&self, requested: Revision) -> Result<(), ReadError> {
+        let compacted = self.head.compact_revision;
+        if requested < compacted { Err(ReadError::Compacted { requested, compacted }) } else { Ok(()) }
+    }
+}
+
+/// One state: it lives until a snapshot from elsewhere replaces it and the last reader has let go of it.
+pub(super) struct Core {
+    pub engine: Arc<dyn Engine>,
+    published: RwLock<Published>,
+    progress: Mutex<Progress>,
+}
+
+impl Core {
+    /// Reads the engine: one scan over all records.
+    pub fn open(engine: Arc<dyn Engine>) -> Result<Core, Corruption> {
+        let head = match engine.get(&Key::Head.encode())? {
+            Some(sealed) => decode_head(&sealed).map_err(|why| Corruption::damaged("head", why))?,
+            None => Head::default(),
+        };
+        let membership = match engine.get(&Key::Membership.encode())? {
+            Some(sealed) => {
+                Some(decode_membership(&sealed).map_err(|why| Corruption::damaged("membership", why))?)
+            }
+            None => None,
+        };
+        let index = build_index(&*engine, head)?;
+        let progress = Progress::load(&*engine)?;
+        let published = RwLock::new(Published { index, head, membership });
+        Ok(Core { engine, published, progress: Mutex::new(progress) })
+    }
+
+    pub fn read(&self) -> RwLockReadGuard<'_, Published> {
+        self.published.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn write(&self) -> RwLockWriteGuard<'_, Published> {
+        self.published.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Excludes a second compactor, and a snapshot from being pinned in the middle of a step.
+    pub fn progress(&self) -> MutexGuard<'_, Progress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The revision that a read sees (0 asks for the newest), and where the state stands at that instant.
+    pub fn resolve(&self, requested: Revision) -> Result<(Revision, View), ReadError> {
+        let published = self.read();
+        let view = published.view();
+        if requested > view.revision {
+            return Err(ReadError::FutureRevision { requested, current: view.revision });
+        }
+        let revision = if requested == 0 { view.revision } else { requested };
+        published.check_readable(revision)?;
+        Ok((revision, view))
+    }
+
+    /// A record that was visible at `revision`.
+    pub fn record(
+        &self,
+        records: &mut Records,
+        id: RecordId,
+        revision: Revision,
+    ) -> Result<Record, ReadError> {
+        if let Some(record) = records.find(id)? {
+            return Ok(record);
+        }
+        self.read().check_readable(revision)?;
+        Err(Corruption::Damaged(format!("record {}.{} is missing", id.main, id.sub)).into())
+    }
+}
+
+/// Adds the head to a batch.
+pub(super) fn put_head(batch: &mut Batch, head: &Head) {
+    let mut out = codec::unsealed(32);
+    put_varint(&mut out, head.revision);
+    put_varint(&mut out, head.compact_revision);
+    put_position(&mut out, head.applied);
+    batch.put(Key::Head.encode(), codec::seal(out, HEAD_VERSION));
+}
+
+fn decode_head(sealed: &[u8]) -> Result<Head, Malformed> {
+    let mut input = codec::open(sealed, HEAD_VERSION)?;
+    let (revision, compact_revision) = (input.varint()?, input.varint()?);
+    let applied = read_position(&mut input)?;
+    input.end()?;
+    if compact_revision > revision {
+        return Err(Malformed("compacted beyond its revision"));
+    }
+    Ok(Head { applied, revision, compact_revision })
+}
+
+/// Adds the membership to a batch.
+pub(super) fn put_membership(batch: &mut Batch, (at, bytes): &Membership) {
+    let mut out = codec::unsealed(32 + bytes.len());
+    put_position(&mut out, Some(*at));
+    put_bytes(&mut out, bytes);
+    batch.put(Key::Membership.encode(), codec::seal(out, MEMBERSHIP_VERSION));
+}
+
+fn decode_membership(sealed: &[u8]) -> Result<Membership, Malformed> {
+    let mut input = codec::open(sealed, MEMBERSHIP_VERSION)?;
+    let at = read_position(&mut input)?.ok_or(Malformed("no position"))?;
+    let bytes = Bytes::copy_from_slice(&sealed[input.span()?]);
+    input.end()?;
+    Ok((at, bytes))
+}
+
+/// A position that may be missing.
+pub(super) fn put_position(out: &mut Vec<u8>, position: Option<Position>) {
+    out.push(u8::from(position.is_some()));
+    if let Some(position) = position {
+        put_varint(out, position.term);
+        put_varint(out, position.index);
+    }
+}
+
+/// The inverse of [`put_position`].
+pub(super) fn read_position(input: &mut Input) -> Result<Option<Position>, Malformed> {
+    match input.u8()? {
+        0 => Ok(None),
+        1 => Ok(Some(Position { term: input.varint()?, index: input.varint()? })),
+        _ => Err(Malformed("neither a position nor none")),
+    }
+}
+
+fn build_index(engine: &dyn Engine, head: Head) -> Result<Index, Corruption> {
+    let mut index = Index::default();
+    let mut last = RecordId::default();
+    for block in block::scan(engine, RecordId::default(), &Key::blocks_end()) {
+        for record in block?.records()? {
+            let id = record.entry.id();
+            if id <= last || id.main > head.revision {
+                return Err(Corruption::Damaged(format!(
+                    "record {}.{} behind {}.{}, with the head at {}",
+                    id.main, id.sub, last.main, last.sub, head.revision
+                )));
+            }
+            last = id;
+            index.insert(&record.key, record.entry);
+        }
+    }
+    Ok(index)
+}
+
+/// A key that exists, without its value.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Item {
+    pub key: Bytes,
+    pub entry: Entry,
+}
+
+/// Walks over the keys of a range at one revision, in order, a chunk at a time.
+pub(super) struct Walk<'a> {
+    core: &'a Core,
+    keys: &'a KeyRange,
+    revision: Revision,
+    after: Option<Bytes>,
+    done: bool,
+}
+
+impl<'a> Walk<'a> {
+    /// From the start, or behind the key `after`.
+    pub fn new(core: &'a Core, keys: &'a KeyRange, revision: Revision, after: Option<Bytes>) -> Self {
+        Walk { core, keys, revision, after, done: false }
+    }
+
+    /// The next keys that exist at the revision. Empty at the end, and only there.
+    pub fn next_chunk(&mut self) -> Result<Vec<Item>, ReadError> {
+        let mut items = Vec::new();
+        while items.is_empty() && !self.done {
+            items = self.visit()?;
+        }
+        Ok(items)
+    }
+
+    /// Visits [`CHUNK_KEYS`] keys under the lock. Their bytes are copied into one buffer, which the items
+    /// share.
+    fn visit(&mut self) -> Result<Vec<Item>, ReadError> {
+        let mut buffer = Vec::new();
+        let mut found = Vec::new();
+        let mut visited = 0;
+        {
+            let published = self.core.read();
+            published.check_readable(self.revision)?;
+            let range = published.index.range(self.keys, self.after.as_deref(), self.revision);
+            let mut last: &[u8] = &[];
+            for (key, entry) in range.take(CHUNK_KEYS) {
+                visited += 1;
+                last = key;
+                if let Some(entry) = entry {
+                    let start = buffer.len();
+                    buffer.extend_from_slice(key);
+                    found.push((start..buffer.len(), entry));
+                }
+            }
+            self.done = visited < CHUNK_KEYS;
+            self.after = Some(Bytes::copy_from_slice(last));
+        }
+        let buffer = Bytes::from(buffer);
+        Ok(found.into_iter().map(|(span, entry)| Item { key: buffer.slice(span), entry }).collect())
+    }
+}

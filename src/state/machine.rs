@@ -1,0 +1,146 @@
+//! The one writer: applies entries to a batch, commits it, and hands out readers, compactors and snapshots.
+
+use std::sync::{Arc, PoisonError, RwLock};
+
+use bytes::Bytes;
+
+use super::{
+    Applied, ApplyBatch, Command, Compactor, Corruption, Event, Membership, PinnedSnapshot, Position,
+    StateReader,
+    apply::execute,
+    block::{BLOCK_BYTES, Packer},
+    core::{self, Core},
+};
+use crate::storage::{Batch, Engine};
+
+/// The current state, for all handles: exchanged as a whole when a snapshot is installed.
+pub(super) struct Shared {
+    core: RwLock<Arc<Core>>,
+}
+
+impl Shared {
+    pub fn core(&self) -> Arc<Core> {
+        self.core.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// The replicated state machine. There is one per member, and it alone changes the state.
+pub struct StateMachine {
+    shared: Arc<Shared>,
+    core: Arc<Core>,
+}
+
+impl StateMachine {
+    /// Opens what the engine holds; a new engine holds the empty store. Scans all records to build the index.
+    pub fn open(engine: Arc<dyn Engine>) -> Result<StateMachine, Corruption> {
+        let core = Arc::new(Core::open(engine)?);
+        Ok(StateMachine { shared: Arc::new(Shared { core: RwLock::new(core.clone()) }), core })
+    }
+
+    /// A handle for reads, from any thread, beside apply.
+    pub fn reader(&self) -> StateReader {
+        StateReader::new(self.shared.clone())
+    }
+
+    /// A handle that removes what compaction made superfluous, from any thread, beside apply.
+    pub fn compactor(&self) -> Compactor {
+        Compactor::new(self.shared.clone())
+    }
+
+    /// The last log entry that was committed to the state.
+    pub fn applied(&self) -> Option<Position> {
+        self.core.read().head.applied
+    }
+
+    /// The last membership that was committed.
+    pub fn membership(&self) -> Option<Membership> {
+        self.core.read().membership.clone()
+    }
+
+    /// The engine underneath, for checkpoints (`flush`) and its size.
+    pub fn engine(&self) -> Arc<dyn Engine> {
+        self.core.engine.clone()
+    }
+
+    /// Starts a batch. One at a time: it must be committed or dropped before the next begins.
+    pub fn begin(&self) -> ApplyBatch {
+        ApplyBatch::new(self.core.clone())
+    }
+
+    /// Applies the command of the entry `at`, which must follow the last one. Deterministic: the answer
+    /// depends on the log up to `at` and on nothing else.
+    pub fn apply(
+        &mut self,
+        batch: &mut ApplyBatch,
+        at: Position,
+        command: &Command,
+    ) -> Result<Applied, Corruption> {
+        batch.advance(at)?;
+        let outcome = execute(batch, &command.op)?;
+        let revision = batch.head.revision;
+        Ok(Applied { log_index: at.index, log_term: at.term, revision, outcome })
+    }
+
+    /// Passes an entry that is no command (a new leader's blank one).
+    pub fn note(&mut self, batch: &mut ApplyBatch, at: Position) -> Result<(), Corruption> {
+        batch.advance(at)
+    }
+
+    /// Passes an entry that sets the membership, which is kept as it is given.
+    pub fn set_membership(
+        &mut self,
+        batch: &mut ApplyBatch,
+        at: Position,
+        membership: Bytes,
+    ) -> Result<(), Corruption> {
+        batch.advance(at)?;
+        batch.membership = Some((at, membership));
+        Ok(())
+    }
+
+    /// Writes a batch to the engine, atomically, then shows it to readers, in one instant. Events are in
+    /// order of revision. After an error the machine must not be used any more.
+    pub fn commit(&mut self, batch: ApplyBatch) -> Result<Vec<Event>, Corruption> {
+        if !batch.is_on(&self.core) {
+            return Err(Corruption::StaleBatch { begun: batch.begun(), applied: self.applied() });
+        }
+        self.core.engine.write(&encode(&batch))?;
+        {
+            let mut published = self.core.write();
+            for record in batch.new_records() {
+                published.index.insert(&record.key, record.entry);
+            }
+            published.head = batch.head;
+            if let Some(membership) = &batch.membership {
+                published.membership = Some(membership.clone());
+            }
+        }
+        Ok(batch.into_events())
+    }
+
+    /// Holds the committed state as it is, for a snapshot. Cheap; apply goes on, compaction pauses.
+    pub fn pin(&self) -> PinnedSnapshot {
+        PinnedSnapshot::new(self.core.clone())
+    }
+
+    /// Takes over another state, as loaded from a snapshot. Readers see it from one instant to the next;
+    /// reads that are under way finish on the former one.
+    pub fn replace(&mut self, new: StateMachine) {
+        self.core = new.core;
+        *self.shared.core.write().unwrap_or_else(PoisonError::into_inner) = self.core.clone();
+    }
+}
+
+fn encode(batch: &ApplyBatch) -> Batch {
+    let mut packer = Packer::new(BLOCK_BYTES);
+    batch.new_records().for_each(|record| packer.push(record));
+    let mut writes = Batch::default();
+    for (name, block) in packer.finish() {
+        writes.put(name.key().encode(), block);
+    }
+    if let Some(membership) = &batch.membership {
+        core::put_membership(&mut writes, membership);
+    }
+    core::put_head(&mut writes, &batch.head);
+    writes
+}

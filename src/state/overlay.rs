@@ -1,0 +1,204 @@
+//! A batch: the changes of a run of log entries, on top of what is published.
+//!
+//! Everything that apply reads goes through here, so that an entry sees the ones before it whether or not
+//! they are committed: the answer never depends on where a batch was cut.
+
+use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{
+    Corruption, Event, EventKind, Head, Membership, Position, ReadError,
+    block::{Entry, Record, Records},
+    core::{Core, Walk},
+};
+use crate::types::{KeyRange, Revision};
+
+/// Changes that are applied but not committed. Dropped without a commit, it leaves no trace.
+pub struct ApplyBatch {
+    core: Arc<Core>,
+    base: Head,
+    pub(super) head: Head,
+    pub(super) membership: Option<Membership>,
+    changes: Vec<Change>,
+    /// For each key, its changes as indexes into `changes`, in order.
+    by_key: BTreeMap<Bytes, Vec<usize>>,
+}
+
+/// A record, and the revision of what it replaced.
+struct Change {
+    record: Record,
+    prev_revision: Option<Revision>,
+}
+
+/// A point to which a batch can be rolled back.
+#[derive(Clone, Copy)]
+pub(super) struct Mark(usize);
+
+/// A key that exists, as the batch sees it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    pub key: Bytes,
+    pub entry: Entry,
+    /// The change of the batch that made it; `None` if it is published.
+    change: Option<usize>,
+}
+
+impl Found {
+    /// A published one.
+    pub fn published(key: Bytes, entry: Entry) -> Found {
+        Found { key, entry, change: None }
+    }
+}
+
+impl ApplyBatch {
+    pub(super) fn new(core: Arc<Core>) -> ApplyBatch {
+        let base = core.read().head;
+        let by_key = BTreeMap::new();
+        ApplyBatch { core, base, head: base, membership: None, changes: Vec::new(), by_key }
+    }
+
+    /// The last log entry applied, in this batch or before.
+    pub fn applied(&self) -> Option<Position> {
+        self.head.applied
+    }
+
+    pub(super) fn is_on(&self, core: &Arc<Core>) -> bool {
+        Arc::ptr_eq(&self.core, core) && self.base == core.read().head
+    }
+
+    pub(super) fn begun(&self) -> Option<Position> {
+        self.base.applied
+    }
+
+    /// Moves on to the next log entry.
+    pub(super) fn advance(&mut self, at: Position) -> Result<(), Corruption> {
+        let applied = self.head.applied;
+        let follows = match applied {
+            None => at.index == 0,
+            Some(applied) => at.index == applied.index + 1 && at.term >= applied.term,
+        };
+        if !follows {
+            return Err(Corruption::LogHole { term: at.term, index: at.index, applied });
+        }
+        self.head.applied = Some(at);
+        Ok(())
+    }
+
+    pub(super) fn mark(&self) -> Mark {
+        Mark(self.changes.len())
+    }
+
+    pub(super) fn changed_since(&self, mark: Mark) -> bool {
+        self.changes.len() > mark.0
+    }
+
+    pub(super) fn roll_back(&mut self, mark: Mark) {
+        for change in self.changes.drain(mark.0..).rev() {
+            let key = &change.record.key;
+            if let Some(changes) = self.by_key.get_mut(key) {
+                changes.pop();
+                if changes.is_empty() {
+                    self.by_key.remove(key);
+                }
+            }
+        }
+    }
+
+    /// Adds a change. `previous` is what it replaces.
+    pub(super) fn push(&mut self, record: Record, previous: Option<&Entry>) {
+        self.by_key.entry(record.key.clone()).or_default().push(self.changes.len());
+        self.changes.push(Change { record, prev_revision: previous.map(|entry| entry.main) });
+    }
+
+    /// A key, if it exists.
+    pub(super) fn find(&self, key: &Bytes) -> Option<Found> {
+        match self.by_key.get(key) {
+            Some(changes) => self.found(key, changes),
+            None => {
+                let entry = self.core.read().index.newest(key)?;
+                Some(Found::published(key.clone(), entry))
+            }
+        }
+    }
+
+    fn found(&self, key: &Bytes, changes: &[usize]) -> Option<Found> {
+        let change = *changes.last()?;
+        let entry = self.changes[change].record.entry;
+        (!entry.tombstone).then(|| Found { key: key.clone(), entry, change: Some(change) })
+    }
+
+    /// Calls `each` for the keys of `keys` that exist, in order. Its error ends the walk.
+    pub(super) fn for_each<E: From<Corruption>>(
+        &self,
+        keys: &KeyRange,
+        mut each: impl FnMut(Found) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let mut own = self.changed_keys(keys).peekable();
+        let mut walk = Walk::new(&self.core, keys, self.base.revision, None);
+        loop {
+            let chunk = walk.next_chunk().map_err(unexpected)?;
+            if chunk.is_empty() {
+                break;
+            }
+            for item in chunk {
+                while let Some((key, changes)) = own.next_if(|(key, _)| **key < item.key) {
+                    self.found(key, changes).map_or(Ok(()), &mut each)?;
+                }
+                match own.next_if(|(key, _)| **key == item.key) {
+                    Some((key, changes)) => self.found(key, changes).map_or(Ok(()), &mut each)?,
+                    None => each(Found::published(item.key, item.entry))?,
+                }
+            }
+        }
+        own.try_for_each(|(key, changes)| self.found(key, changes).map_or(Ok(()), &mut each))
+    }
+
+    fn changed_keys<'a>(&'a self, keys: &'a KeyRange) -> impl Iterator<Item = (&'a Bytes, &'a Vec<usize>)> {
+        let to = keys.end.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let bounds = (Bound::Included(&keys.start), to);
+        // An inverted range would panic.
+        let bounds = (!keys.is_empty()).then_some(bounds);
+        bounds.into_iter().flat_map(|bounds| self.by_key.range::<Bytes, _>(bounds))
+    }
+
+    /// The lookup of published records for [`ApplyBatch::record`].
+    pub(super) fn records(&self) -> Records<'_> {
+        Records::new(&*self.core.engine)
+    }
+
+    /// The record of a key that was found.
+    pub(super) fn record(&self, records: &mut Records, found: &Found) -> Result<Record, Corruption> {
+        match found.change {
+            Some(change) => Ok(self.changes[change].record.clone()),
+            None => {
+                let id = found.entry.id();
+                self.core.record(records, id, self.base.revision).map_err(unexpected)
+            }
+        }
+    }
+
+    /// The new records, in order.
+    pub(super) fn new_records(&self) -> impl Iterator<Item = &Record> {
+        self.changes.iter().map(|change| &change.record)
+    }
+
+    /// What watchers are to hear, in order.
+    pub(super) fn into_events(self) -> Vec<Event> {
+        let event = |change: Change| {
+            let entry = change.record.entry;
+            let kind = if entry.tombstone { EventKind::Delete } else { EventKind::Put };
+            let kv = entry.with(change.record.key, change.record.value);
+            Event { revision: entry.main, kind, kv, prev_revision: change.prev_revision }
+        };
+        self.changes.into_iter().map(event).collect()
+    }
+}
+
+/// The newest revision is readable whatever is compacted.
+fn unexpected(error: ReadError) -> Corruption {
+    match error {
+        ReadError::Broken(corruption) => corruption,
+        other => Corruption::Damaged(format!("the newest revision cannot be read: {other}")),
+    }
+}

@@ -1,0 +1,135 @@
+//! Writing a snapshot of a pinned state, while apply goes on.
+
+use std::{
+    io::{self, BufWriter, Write},
+    sync::Arc,
+};
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::{
+    BLOCK_NAME_BYTES, FORMAT, FRAME_HEAD_BYTES, KIND_FOOTER, KIND_HEADER, KIND_RECORDS, MAGIC,
+    SNAPSHOT_BLOCK_BYTES, SnapshotError, SnapshotHeader, frame_checksum,
+};
+use crate::state::{
+    block::{self, PackedBlock, Packer, RecordId},
+    codec::{put_bytes, put_varint},
+    core::{Core, put_position},
+};
+
+/// The state as it was at one instant. While it lives, compaction pauses: do not keep it longer than needed.
+pub struct PinnedSnapshot {
+    core: Arc<Core>,
+    header: SnapshotHeader,
+}
+
+impl PinnedSnapshot {
+    pub(in crate::state) fn new(core: Arc<Core>) -> PinnedSnapshot {
+        core.progress().pins += 1;
+        let header = {
+            let published = core.read();
+            let head = published.head;
+            SnapshotHeader {
+                applied: head.applied,
+                membership: published.membership.clone(),
+                revision: head.revision,
+                compact_revision: head.compact_revision,
+            }
+        };
+        PinnedSnapshot { core, header }
+    }
+
+    /// Position, membership and revisions of the snapshot.
+    pub fn header(&self) -> &SnapshotHeader {
+        &self.header
+    }
+
+    /// Writes the snapshot; the caller makes it durable. Gives the number of bytes. Slow: not on the apply
+    /// path.
+    pub fn write(&self, out: &mut impl Write) -> Result<u64, SnapshotError> {
+        let mut frames = Frames::begin(BufWriter::with_capacity(SNAPSHOT_BLOCK_BYTES, out))?;
+        frames.put(KIND_HEADER, &encode_header(&self.header))?;
+        let mut packer = Packer::new(SNAPSHOT_BLOCK_BYTES);
+        let end = RecordId { main: self.header.revision.saturating_add(1), sub: 0 }.key().encode();
+        for block in block::scan(&*self.core.engine, RecordId::default(), &end) {
+            for record in block?.records()? {
+                if record.entry.main <= self.header.revision {
+                    frames.records += 1;
+                    packer.push(&record);
+                }
+            }
+            packer.take_full().iter().try_for_each(|block| frames.put_block(block))?;
+        }
+        packer.finish().iter().try_for_each(|block| frames.put_block(block))?;
+        Ok(frames.end()?)
+    }
+}
+
+impl Drop for PinnedSnapshot {
+    fn drop(&mut self) {
+        self.core.progress().pins -= 1;
+    }
+}
+
+fn encode_header(header: &SnapshotHeader) -> Vec<u8> {
+    let mut out = Vec::new();
+    put_position(&mut out, header.applied);
+    put_position(&mut out, header.membership.as_ref().map(|(at, _)| *at));
+    put_bytes(&mut out, header.membership.as_ref().map_or(&[][..], |(_, bytes)| bytes));
+    put_varint(&mut out, header.revision);
+    put_varint(&mut out, header.compact_revision);
+    out
+}
+
+/// Writes frames, and keeps count.
+struct Frames<W> {
+    out: W,
+    hasher: Xxh3,
+    written: u64,
+    frames: u64,
+    records: u64,
+}
+
+impl<W: Write> Frames<W> {
+    fn begin(out: W) -> io::Result<Self> {
+        let mut frames = Frames { out, hasher: Xxh3::new(), written: 0, frames: 0, records: 0 };
+        frames.write(MAGIC)?;
+        frames.write(&FORMAT.to_le_bytes())?;
+        Ok(frames)
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.hasher.update(bytes);
+        self.written += bytes.len() as u64;
+        self.out.write_all(bytes)
+    }
+
+    fn put(&mut self, kind: u8, body: &[u8]) -> io::Result<()> {
+        let length = u32::try_from(body.len()).map_err(|_| io::Error::other("frame too long"))?;
+        let mut head = [0; FRAME_HEAD_BYTES];
+        head[0] = kind;
+        head[1..5].copy_from_slice(&length.to_le_bytes());
+        head[5..].copy_from_slice(&frame_checksum(kind, length, body).to_le_bytes());
+        self.frames += 1;
+        self.write(&head)?;
+        self.write(body)
+    }
+
+    fn put_block(&mut self, (name, block): &PackedBlock) -> io::Result<()> {
+        let mut body = Vec::with_capacity(BLOCK_NAME_BYTES + block.len());
+        body.extend_from_slice(&name.main.to_be_bytes());
+        body.extend_from_slice(&name.sub.to_be_bytes());
+        body.extend_from_slice(block);
+        self.put(KIND_RECORDS, &body)
+    }
+
+    fn end(mut self) -> io::Result<u64> {
+        let mut body = Vec::new();
+        put_varint(&mut body, self.records);
+        put_varint(&mut body, self.frames);
+        body.extend_from_slice(&self.hasher.digest128().to_le_bytes());
+        self.put(KIND_FOOTER, &body)?;
+        self.out.flush()?;
+        Ok(self.written)
+    }
+}
