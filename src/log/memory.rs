@@ -1,0 +1,128 @@
+//! A log in memory, with the crash semantics of a disk: everything takes effect for readers at once, and
+//! survives a crash only once it was synced.
+//!
+//! For tests, for the simulator (which owns the [`Disk`] of each member, decides through a [`Driver`] when a
+//! sync is done, and crashes members), and for `--log-store memory`.
+
+use std::{
+    collections::BTreeMap,
+    io,
+    ops::Range,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use super::{
+    Backend, LogState, Op, RaftLog, Record,
+    queue::{Queue, QueuedLog},
+};
+
+/// What a simulated disk durably holds. It outlives the logs that are opened on it; clones are the same disk.
+#[derive(Clone, Debug, Default)]
+pub struct Disk {
+    image: Arc<Mutex<Image>>,
+}
+
+#[derive(Debug, Default)]
+struct Image {
+    state: LogState,
+    entries: BTreeMap<u64, Record>,
+    broken: bool,
+}
+
+impl Disk {
+    /// Opens the log on this disk, one log at a time. Nothing becomes durable but by the driver, which must
+    /// pump before [`super::QUEUE_BYTES_MAX`] wait: then an append would block.
+    pub fn open(&self) -> (Arc<dyn RaftLog>, Driver) {
+        let queue = self.queue();
+        (Arc::new(QueuedLog::pumped(Arc::clone(&queue))), Driver { queue })
+    }
+
+    /// Opens the log on this disk, with a thread that makes everything durable at once.
+    pub fn open_threaded(&self) -> io::Result<Arc<dyn RaftLog>> {
+        Ok(Arc::new(QueuedLog::threaded(self.queue())?))
+    }
+
+    /// From now on every write fails, as on a disk that died.
+    pub fn break_down(&self) {
+        self.lock().broken = true;
+    }
+
+    fn queue(&self) -> Arc<Queue> {
+        let image = self.lock();
+        let first = image.entries.keys().next().copied();
+        Queue::new(Box::new(self.clone()), image.state, first)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Image> {
+        self.image.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Moves the simulated disk of one open log.
+#[derive(Clone)]
+pub struct Driver {
+    queue: Arc<Queue>,
+}
+
+impl Driver {
+    /// Operations that wait to be synced.
+    pub fn queued(&self) -> usize {
+        self.queue.queued()
+    }
+
+    /// Syncs the first `ops` operations that wait and calls the completions behind them. With the number that
+    /// waited when a slow sync began, what came in meanwhile waits for the next one.
+    pub fn pump(&self, ops: usize) {
+        self.queue.pump(ops);
+    }
+
+    /// Power fails. Of the operations that wait, the first `keep` made it to the disk (each entry of an
+    /// append counts as one). The log is of no further use; open the disk again.
+    pub fn crash(&self, keep: usize) -> io::Result<()> {
+        self.queue.crash(keep)
+    }
+}
+
+impl Image {
+    fn apply(&mut self, op: &Op) {
+        match op {
+            Op::Append(records) => {
+                self.entries.extend(records.iter().map(|record| (record.at.index, record.clone())));
+            }
+            Op::Truncate(last) => drop(self.entries.split_off(&last.map_or(0, |last| last.index + 1))),
+            Op::Purge(upto) => self.entries = self.entries.split_off(&upto.index.saturating_add(1)),
+            Op::Vote(_) | Op::Committed(_) => {}
+        }
+        self.state.apply(op);
+    }
+}
+
+impl Backend for Disk {
+    fn commit(&self, ops: &[Op], _sync: bool) -> io::Result<()> {
+        let mut image = self.lock();
+        if image.broken {
+            return Err(io::Error::other("the disk broke down"));
+        }
+        ops.iter().for_each(|op| image.apply(op));
+        Ok(())
+    }
+
+    fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Record>> {
+        let image = self.lock();
+        let mut bytes = 0;
+        let fits = |record: &&Record| {
+            let fits = bytes < bytes_max || bytes == 0;
+            bytes += record.payload.len();
+            fits
+        };
+        Ok(image.entries.range(range).map(|(_, record)| record).take_while(fits).cloned().collect())
+    }
+
+    fn size(&self) -> u64 {
+        self.lock().entries.values().map(|record| record.payload.len() as u64).sum()
+    }
+
+    fn close(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
