@@ -1,0 +1,55 @@
+//! One call on its way through a node: its name, and the time that is left of it.
+
+use std::{future::Future, time::Duration};
+
+use tokio::time::{Instant, timeout_at};
+
+use crate::{
+    config::Config,
+    env::{Env, Moment},
+    error::Error,
+    types::CallOptions,
+};
+
+/// A call that has begun.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// Names it in the logs of every member it touches.
+    pub request_id: String,
+    /// When it began, on this member's clock.
+    pub began: Moment,
+    /// When it must be answered.
+    pub deadline: Instant,
+}
+
+impl Call {
+    /// Begins a call now.
+    pub fn begin(options: CallOptions, config: &Config, env: &Env) -> Call {
+        let timeout = options.timeout.unwrap_or(config.default_timeout).min(config.timeout_max);
+        Call {
+            request_id: options.request_id.unwrap_or_else(|| env.request_id()),
+            began: env.now(),
+            deadline: Instant::now() + timeout,
+        }
+    }
+
+    /// The time that is left.
+    pub fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// Awaits something until the deadline. Nothing was proposed yet: the error says that nothing will
+    /// happen.
+    pub async fn within<T>(&self, what: &str, future: impl Future<Output = T>) -> Result<T, Error> {
+        timeout_at(self.deadline, future)
+            .await
+            .map_err(|_| Error::Deadline { waiting_for: what.to_owned(), maybe_committed: false })
+    }
+
+    /// Awaits the outcome of something that was proposed: past the deadline, it is unknown.
+    pub async fn outcome<T>(&self, what: &str, future: impl Future<Output = T>) -> Result<T, Error> {
+        timeout_at(self.deadline, future)
+            .await
+            .map_err(|_| Error::Deadline { waiting_for: what.to_owned(), maybe_committed: true })
+    }
+}

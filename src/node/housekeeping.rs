@@ -1,0 +1,144 @@
+//! What goes on in the background: certificates, snapshots, compaction, checkpoints, a look at the disk.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use tokio::{task::spawn_blocking, time::sleep};
+use tracing::{error, info, warn};
+
+use super::Inner;
+use crate::state::Step;
+
+/// Between two looks at the disk's free space, and at the log's growth.
+const LOOK: Duration = Duration::from_secs(1);
+/// After this time, or so many entries, the state's engine is flushed. It need not be durable; but 100,000
+/// single puts without a flush took 7 s to flush at once, and 300 MB of memory.
+const CHECKPOINT: Duration = Duration::from_secs(5);
+const CHECKPOINT_ENTRIES: u64 = 1000;
+/// Between two looks at whether it is time.
+const CHECKPOINT_LOOK: Duration = Duration::from_millis(50);
+/// Between two looks for something to compact.
+const COMPACT: Duration = Duration::from_millis(200);
+/// Between two steps of a compaction, so that reads and writes go on.
+const COMPACT_PAUSE: Duration = Duration::from_millis(2);
+/// Bytes of blocks looked at in one step.
+const COMPACT_STEP_BYTES: usize = 256 << 10;
+
+impl Inner {
+    /// Starts the background tasks.
+    pub fn spawn_housekeeping(self: &Arc<Self>) {
+        self.spawn(renew_certificates(self.clone()));
+        self.spawn(take_snapshots(self.clone()));
+        self.spawn(keep_commit(self.clone()));
+        self.spawn(watch_disk(self.clone()));
+        self.spawn(checkpoint(self.clone()));
+        self.spawn(compact(self.clone()));
+    }
+}
+
+/// Asks for a freshness certificate at an interval.
+async fn renew_certificates(node: Arc<Inner>) {
+    loop {
+        if let Ok(round) = node.rounds.join("").await {
+            node.certificates.add(round.began, round.index);
+        }
+        sleep(node.config.certificate_interval).await;
+    }
+}
+
+/// Takes a snapshot when the log has grown by more than the last snapshot's size (and the configured least):
+/// what is written for snapshots stays in proportion to what is written for the log.
+async fn take_snapshots(node: Arc<Inner>) {
+    let mut taken_at = node.applied_bytes.load(Ordering::Relaxed);
+    loop {
+        sleep(LOOK).await;
+        let applied = node.applied_bytes.load(Ordering::Relaxed);
+        let last_size = node.snapshots.newest().ok().flatten().map_or(0, |file| file.size());
+        if applied - taken_at >= node.config.snapshot_log_bytes.max(last_size) {
+            info!(log_bytes = applied - taken_at, last_size, "taking a snapshot");
+            taken_at = applied;
+            if node.raft.trigger().snapshot().await.is_err() {
+                return;
+            }
+        }
+    }
+}
+
+/// Makes the committed position durable, which the log else writes with its next entries: a member that
+/// restarts without a quorum then knows that it has recovered, unless it stopped in the middle of writes
+/// (hazard H9).
+async fn keep_commit(node: Arc<Inner>) {
+    let mut kept = None;
+    loop {
+        sleep(LOOK).await;
+        let applied = node.state.position().applied;
+        if applied != kept {
+            kept = applied;
+            if node.log.barrier().await.is_err() {
+                // Raft meets the same error, and ends this member.
+                return;
+            }
+        }
+    }
+}
+
+async fn watch_disk(node: Arc<Inner>) {
+    let mut low = false;
+    loop {
+        match node.dir.free_bytes() {
+            Ok(free) => {
+                node.free.store(free, Ordering::Relaxed);
+                let is_low = free < node.config.free_bytes_min;
+                if is_low != low {
+                    low = is_low;
+                    let reserve = node.config.free_bytes_min;
+                    match low {
+                        true => {
+                            warn!(free, reserve, "disk space is low: as leader it refuses writes that add")
+                        }
+                        false => info!(free, reserve, "disk space is no longer low"),
+                    }
+                }
+            }
+            Err(error) => error!(%error, "cannot read the disk's free space"),
+        }
+        sleep(LOOK).await;
+    }
+}
+
+/// Hands the engine's buffers to the operating system now and then, off the apply path: before much has
+/// gathered, since the engine holds all of it in memory, and after a while in any case, so that little is
+/// replayed after a crash.
+async fn checkpoint(node: Arc<Inner>) {
+    let applied = || node.state.position().applied.map_or(0, |at| at.index);
+    let (mut flushed_to, mut flushed_at) = (applied(), node.env.now());
+    loop {
+        sleep(CHECKPOINT_LOOK).await;
+        let behind = applied().saturating_sub(flushed_to);
+        if behind == 0 || (behind < CHECKPOINT_ENTRIES && node.env.now().since(flushed_at) < CHECKPOINT) {
+            continue;
+        }
+        (flushed_to, flushed_at) = (applied(), node.env.now());
+        let state = node.state.clone();
+        match spawn_blocking(move || state.flush()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => return node.fail(error.to_string()),
+            Err(panic) => return node.fail(panic.to_string()),
+        }
+    }
+}
+
+/// Drops what compactions made superfluous, in steps.
+async fn compact(node: Arc<Inner>) {
+    loop {
+        let compactor = node.compactor.clone();
+        match spawn_blocking(move || compactor.step(COMPACT_STEP_BYTES)).await {
+            Ok(Ok(Step::More)) => sleep(COMPACT_PAUSE).await,
+            Ok(Ok(Step::Idle | Step::Paused)) => sleep(COMPACT).await,
+            Ok(Err(error)) => return node.fail(error.to_string()),
+            Err(panic) => return node.fail(panic.to_string()),
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Who leads, as far as this member knows.
+
+use openraft::{ServerState, async_runtime::WatchReceiver};
+use tokio::time::Instant;
+
+use super::Inner;
+use crate::{
+    error::{Error, LeaderHint},
+    raft::types::Peer,
+    types::{MemberRole, NodeId},
+};
+
+/// The leader, seen from here.
+pub enum Leader {
+    /// This member.
+    Me,
+    /// Another.
+    Other(NodeId, Peer),
+    /// Nobody that is known.
+    Unknown,
+}
+
+impl Inner {
+    /// Who leads.
+    pub fn leader(&self) -> Leader {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        match metrics.current_leader {
+            Some(id) if id == self.config.id && metrics.state == ServerState::Leader => Leader::Me,
+            Some(id) if id == self.config.id => Leader::Unknown,
+            Some(id) => {
+                let peer = metrics.membership_config.membership().get_node(&id).cloned();
+                peer.map_or(Leader::Unknown, |peer| Leader::Other(id, peer))
+            }
+            None => Leader::Unknown,
+        }
+    }
+
+    /// The leader's id, if known.
+    pub fn leader_id(&self) -> Option<NodeId> {
+        self.raft.server_metrics().borrow_watched().current_leader
+    }
+
+    /// Where a client finds the leader, if it is another member.
+    pub fn leader_hint(&self) -> Option<LeaderHint> {
+        match self.leader() {
+            Leader::Other(id, peer) => Some(LeaderHint { id, client_addr: peer.client_addr }),
+            Leader::Me => {
+                let own = self.config.members.get(&self.config.id);
+                let client_addr = own.map(|addr| addr.client.clone()).unwrap_or_default();
+                Some(LeaderHint { id: self.config.id, client_addr })
+            }
+            Leader::Unknown => None,
+        }
+    }
+
+    /// The refusal of what only a leader can do.
+    pub fn not_leader(&self) -> Error {
+        match self.leader() {
+            Leader::Unknown => Error::NoLeader,
+            _ => Error::NotLeader { leader: self.leader_hint() },
+        }
+    }
+
+    /// What this member is.
+    pub fn role(&self) -> MemberRole {
+        match self.raft.server_metrics().borrow_watched().state {
+            ServerState::Leader => MemberRole::Leader,
+            ServerState::Follower => MemberRole::Follower,
+            ServerState::Candidate => MemberRole::Candidate,
+            ServerState::Learner => MemberRole::Learner,
+            ServerState::Shutdown => MemberRole::Stopped,
+        }
+    }
+
+    /// This member's term.
+    pub fn term(&self) -> u64 {
+        self.raft.server_metrics().borrow_watched().vote.leader_id.term
+    }
+
+    /// Waits until something about leadership changes, a short while passes, or `until`.
+    pub async fn leadership_may_change(&self, until: Instant) {
+        let mut metrics = self.raft.server_metrics();
+        let until = until.min(Instant::now() + self.config.heartbeat);
+        let _ = tokio::time::timeout_at(until, metrics.changed()).await;
+    }
+}

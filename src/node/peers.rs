@@ -1,0 +1,118 @@
+//! Conversations with the leader, from both ends: read indexes and forwarded writes.
+
+use std::sync::{Arc, Weak};
+
+use bytes::Bytes;
+use openraft::{LinearizerOption, ReadPolicy, errors::LinearizableReadError, errors::RaftError};
+use tokio::time::Instant;
+use tracing::debug;
+
+use super::{Inner, call::Call, leadership::Leader};
+use crate::{
+    error::Error,
+    raft::{service::LeaderHandler, types::Peer},
+    state::Applied,
+    types::{CallOptions, NodeId},
+};
+
+impl Inner {
+    /// A read index: term and index which a reader must have applied. From this member if it leads, else from
+    /// the leader. `request_id` is of the client's read behind it; empty: there is none.
+    pub async fn read_index(&self, by_lease: bool, request_id: &str) -> Result<(u64, u64), Error> {
+        match self.leader() {
+            Leader::Me => self.own_read_index(by_lease).await,
+            Leader::Other(id, peer) => {
+                if !request_id.is_empty() {
+                    debug!(%request_id, leader = id, by_lease, "asking the leader for a read index");
+                }
+                self.ask_read_index(id, &peer, (by_lease, request_id)).await
+            }
+            Leader::Unknown => Err(Error::NoLeader),
+        }
+    }
+
+    /// As the leader. By a quorum round, or by the lease, shortened by the clocks' drift and the margin, and
+    /// void after a suspension.
+    pub async fn own_read_index(&self, by_lease: bool) -> Result<(u64, u64), Error> {
+        // A round would not be answered either: say so at once.
+        if !by_lease && self.is_cut_off_for(self.config.election_timeout_max * 2) {
+            return Err(Error::NoQuorum);
+        }
+        let option = match by_lease {
+            true => {
+                LinearizerOption::new(Some(self.config.lease()), false).with_wait_timeout(Default::default())
+            }
+            false => ReadPolicy::ReadIndex.into(),
+        };
+        let index = match self.raft.get_read_log_id(option).await {
+            Ok((read, _applied)) => (read.log_id().committed_leader_id().term, read.index()),
+            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) if by_lease => {
+                return Err(Error::LeaseExpired);
+            }
+            Err(RaftError::APIError(LinearizableReadError::QuorumNotEnough(_))) => {
+                return Err(Error::NoQuorum);
+            }
+            Err(RaftError::APIError(LinearizableReadError::ForwardToLeader(_))) => {
+                return Err(self.not_leader());
+            }
+            Err(RaftError::Fatal(fatal)) => return Err(Error::Stopped(fatal.to_string())),
+        };
+        if by_lease && !self.suspension.trusted(self.env.clock().suspended(), Instant::now()) {
+            return Err(Error::LeaseExpired);
+        }
+        Ok(index)
+    }
+
+    async fn ask_read_index(
+        &self,
+        id: NodeId,
+        peer: &Peer,
+        (by_lease, request_id): (bool, &str),
+    ) -> Result<(u64, u64), Error> {
+        let patience = self.config.election_timeout_max * 2;
+        let options = CallOptions { timeout: Some(patience), request_id: Some(request_id.to_owned()) };
+        let call = Call::begin(options, &self.config, &self.env);
+        let mut link = self.links.to(id, &peer.peer_addr).map_err(Error::Protocol)?;
+        match call
+            .within("the leader's read index", link.read_index(by_lease, &call.request_id, call.left()))
+            .await?
+        {
+            // Nobody answers there: it does not lead any more.
+            Err(Error::Connection { .. } | Error::Deadline { .. }) => Err(Error::NoLeader),
+            answer => answer,
+        }
+    }
+}
+
+/// The node, for calls of its peers. Weak: the service may outlive the node.
+pub struct NodeHandler(pub Weak<Inner>);
+
+impl NodeHandler {
+    fn node(&self) -> Result<Arc<Inner>, Error> {
+        self.0.upgrade().ok_or(Error::ShuttingDown)
+    }
+}
+
+impl LeaderHandler for NodeHandler {
+    async fn read_index(&self, by_lease: bool, request_id: &str) -> Result<(u64, u64), Error> {
+        let node = self.node()?;
+        if !request_id.is_empty() {
+            debug!(%request_id, by_lease, "a peer asks for a read index");
+        }
+        match (by_lease, node.leader()) {
+            (_, Leader::Other(..) | Leader::Unknown) => Err(node.not_leader()),
+            (true, Leader::Me) => node.own_read_index(true).await,
+            (false, Leader::Me) => node.rounds.join(request_id).await.map(|round| (round.term, round.index)),
+        }
+    }
+
+    async fn propose(&self, command: Bytes, options: CallOptions) -> Result<Applied, Error> {
+        let node = self.node()?;
+        // The member that forwards has the client's deadline, and ends this call with it: not sooner than
+        // that.
+        let options = CallOptions { timeout: Some(node.config.timeout_max), ..options };
+        let call = Call::begin(options, &node.config, &node.env);
+        debug!(request_id = %call.request_id, "a peer forwards a write");
+        node.propose_forwarded(command, &call).await
+    }
+}

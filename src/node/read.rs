@@ -1,0 +1,218 @@
+//! The way of a read: obtain the permission that its level demands, wait until it is applied, read.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::{Inner, call::Call, leadership::Leader, rounds::Round};
+use crate::{
+    error::Error,
+    state::{Operation, View},
+    types::{Consistency, Evidence, Level, Mechanism, MemberRole, Route, Waited},
+};
+
+/// What allows a read: an index that must be applied first, and how that was established.
+pub struct Permission {
+    level_asked: Level,
+    level_served: Level,
+    mechanism: Mechanism,
+    read_index: Option<u64>,
+    role: MemberRole,
+    waited: Waited,
+}
+
+impl Permission {
+    fn new(level: Level, mechanism: Mechanism, read_index: Option<u64>) -> Permission {
+        Permission {
+            level_asked: level,
+            level_served: level,
+            mechanism,
+            read_index,
+            role: MemberRole::Follower,
+            waited: Waited::default(),
+        }
+    }
+}
+
+impl Inner {
+    /// Obtains permission to read here at a level, and waits until what it demands is applied.
+    pub async fn permit(&self, consistency: Consistency, call: &Call) -> Result<Permission, Error> {
+        self.check_route(consistency.route)?;
+        let began = self.env.now();
+        let mut permission = self.establish(consistency.level, call).await?;
+        let proved = self.env.now();
+        permission.role = self.role();
+        permission.waited.quorum = proved.since(began);
+        if let Some(index) = permission.read_index {
+            self.applied_to(index, call).await?;
+            permission.waited.apply = self.env.now().since(proved);
+        }
+        Ok(permission)
+    }
+
+    fn check_route(&self, route: Route) -> Result<(), Error> {
+        let role = self.role();
+        let served = match route {
+            Route::Any => true,
+            Route::Leader => role == MemberRole::Leader,
+            Route::Follower => role != MemberRole::Leader,
+            Route::Member(id) => id == self.config.id,
+        };
+        if served {
+            return Ok(());
+        }
+        Err(Error::WrongRoute {
+            asked: route.to_string(),
+            member: self.config.id,
+            role: role.name().to_owned(),
+            leader: self.leader_hint(),
+        })
+    }
+
+    async fn establish(&self, level: Level, call: &Call) -> Result<Permission, Error> {
+        match level {
+            Level::Linearizable => {
+                let round = self.round(call).await?;
+                Ok(Permission::new(level, Mechanism::ReadIndex, Some(round.index)))
+            }
+            Level::Log => {
+                let marker = self.propose(Operation::Marker, call).await?;
+                Ok(Permission::new(level, Mechanism::LogEntry, Some(marker.log_index)))
+            }
+            Level::Lease => self.by_lease(level, call).await,
+            Level::LeaseOrIndex => match self.by_lease(level, call).await {
+                Err(Error::LeaseExpired) => {
+                    let round = self.round(call).await?;
+                    let fallen_back = Permission::new(level, Mechanism::ReadIndex, Some(round.index));
+                    Ok(Permission { level_served: Level::Linearizable, ..fallen_back })
+                }
+                permission => permission.map(|found| Permission { level_served: Level::Lease, ..found }),
+            },
+            Level::LeaderLocal => {
+                self.recovered()?;
+                match self.leader() {
+                    Leader::Me => Ok(Permission::new(level, Mechanism::Local, None)),
+                    _ => Err(self.not_leader()),
+                }
+            }
+            Level::Bounded { max_age } => self.by_certificate(max_age, call).await,
+            Level::Session { min_revision } => {
+                self.recovered()?;
+                self.reached(min_revision, call).await?;
+                Ok(Permission::new(level, Mechanism::Local, None))
+            }
+            Level::Eventual => {
+                self.recovered()?;
+                Ok(Permission::new(level, Mechanism::Local, None))
+            }
+        }
+    }
+
+    /// A quorum round that begins after now; a new leader is waited for.
+    async fn round(&self, call: &Call) -> Result<Round, Error> {
+        let patience = self.leader_patience(call);
+        loop {
+            match call.within("a quorum to confirm the leader", self.rounds.join(&call.request_id)).await? {
+                Err(Error::NotLeader { .. } | Error::NoLeader) if Instant::now() < patience => {
+                    self.leadership_may_change(patience).await;
+                }
+                Ok(round) => {
+                    self.certificates.add(round.began, round.index);
+                    return Ok(round);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn by_lease(&self, level: Level, call: &Call) -> Result<Permission, Error> {
+        let patience = self.leader_patience(call);
+        loop {
+            match call.within("the leader's lease", self.read_index(true, &call.request_id)).await? {
+                Err(Error::NotLeader { .. } | Error::NoLeader) if Instant::now() < patience => {
+                    self.leadership_may_change(patience).await;
+                }
+                Ok((_, index)) => return Ok(Permission::new(level, Mechanism::LeaderLease, Some(index))),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// By the certificate at hand, or by one that is asked for now. The answer is served here in any case.
+    async fn by_certificate(&self, max_age: Duration, call: &Call) -> Result<Permission, Error> {
+        let granted = || Permission::new(Level::Bounded { max_age }, Mechanism::Certificate, None);
+        if self.staleness().is_some_and(|age| age <= max_age) {
+            return Ok(granted());
+        }
+        let until = call.deadline.min(Instant::now() + self.config.certificate_interval.max(max_age));
+        let fresh = tokio::time::timeout_at(until, async {
+            let round = self.rounds.join(&call.request_id).await?;
+            self.certificates.add(round.began, round.index);
+            self.applied_to(round.index, call).await
+        });
+        let _ = fresh.await;
+        match self.staleness() {
+            Some(age) if age <= max_age => Ok(granted()),
+            have => Err(Error::TooStale { have, want: max_age }),
+        }
+    }
+
+    /// How old this member's state may be at most, if that can be proved.
+    pub fn staleness(&self) -> Option<Duration> {
+        let applied = self.state.position().applied?;
+        self.certificates.staleness(self.env.now(), applied.index)
+    }
+
+    /// Waits until the entry at `index` is applied here.
+    async fn applied_to(&self, index: u64, call: &Call) -> Result<(), Error> {
+        let mut progress = self.progress.clone();
+        let reached = progress.wait_for(|view| view.applied.is_some_and(|at| at.index >= index));
+        call.within("this member to apply the log", reached).await?.map_err(|_| Error::ShuttingDown)?;
+        Ok(())
+    }
+
+    /// Waits until `revision` is reached here.
+    async fn reached(&self, revision: u64, call: &Call) -> Result<(), Error> {
+        let mut progress = self.progress.clone();
+        let reached = progress.wait_for(|view| view.revision >= revision);
+        match tokio::time::timeout_at(call.deadline, reached).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(Error::ShuttingDown),
+            Err(_) => Err(Error::WaitTimeout { have: self.state.position().revision, want: revision }),
+        }
+    }
+
+    /// Until the log is applied again after a restart, or a quorum has confirmed a position, this member
+    /// might show a past that it had already left (hazard H9): the committed position that the log remembers
+    /// is a hint, and may be older than what was shown.
+    fn recovered(&self) -> Result<(), Error> {
+        match self.is_recovered() {
+            true => Ok(()),
+            false => Err(Error::NotReady("it is applying its log after a restart".to_owned())),
+        }
+    }
+
+    /// What proves an answer that was read at `view`. With `at_revision`, the data is that revision's,
+    /// whatever this member's age: then no bound is claimed.
+    pub fn evidence(&self, permission: &Permission, view: &View, at_revision: bool, call: &Call) -> Evidence {
+        let now = self.env.now();
+        let staleness_bound = match (at_revision, permission.read_index, view.applied) {
+            (true, ..) => None,
+            (false, Some(_), _) => Some(now.since(call.began)),
+            (false, None, Some(applied)) => self.certificates.staleness(now, applied.index),
+            (false, None, None) => None,
+        };
+        Evidence {
+            level_asked: permission.level_asked,
+            level_served: permission.level_served,
+            mechanism: permission.mechanism,
+            served_by: self.config.id,
+            role: permission.role,
+            leader_id: self.leader_id(),
+            read_index: permission.read_index,
+            staleness_bound,
+            leader_contact_age: self.leader_contact_age(),
+            waited: permission.waited,
+        }
+    }
+}

@@ -1,0 +1,95 @@
+use bytes::Bytes;
+
+use super::*;
+use crate::{
+    log::{Disk, Record},
+    storage::{Engine, Fresh, MemoryHome},
+};
+
+/// A state that has applied blank entries of term 1 up to `last`.
+fn home_at(last: u64) -> MemoryHome {
+    let home = MemoryHome::new();
+    let engine = home.open_current().expect("an engine");
+    let mut machine = StateMachine::open(engine).expect("an empty state");
+    let mut batch = machine.begin();
+    for index in 0..=last {
+        machine.note(&mut batch, Position { term: 1, index }).expect("a blank entry");
+    }
+    machine.commit(batch).expect("a commit");
+    home
+}
+
+/// A log of these terms, from entry 0 on, purged up to `purged`.
+fn log_of(terms: &[u64], purged: Option<u64>) -> Arc<dyn RaftLog> {
+    let log = Disk::default().open_threaded().expect("a log");
+    let at = |index: u64| log::Position { term: terms[index as usize], index };
+    let records = (0..terms.len() as u64).map(|index| Record { at: at(index), payload: Bytes::new() });
+    log.append(records.collect(), Box::new(|_| ())).expect("entries");
+    if let Some(index) = purged {
+        log.purge(at(index)).expect("a purge");
+    }
+    log
+}
+
+/// Up to where the state is applied after recovery from no snapshot; `None`: it begins anew.
+fn recovered(state_to: u64, log: &dyn RaftLog) -> Result<Option<u64>, String> {
+    let dir = tempfile::tempdir().expect("a directory");
+    let snapshots = SnapshotStore::open(dir.path().join("snapshots")).expect("a directory");
+    let machine = open_state(&home_at(state_to), &snapshots, log)?;
+    Ok(machine.applied().map(|at| at.index))
+}
+
+#[test]
+fn a_state_that_the_log_continues_is_kept() {
+    assert_eq!(recovered(3, &*log_of(&[1, 1, 1, 1], None)), Ok(Some(3)), "they end together");
+    assert_eq!(recovered(3, &*log_of(&[1, 1, 1, 1, 2, 2], None)), Ok(Some(3)), "the log goes on");
+    assert_eq!(recovered(3, &*log_of(&[1, 1, 1, 1, 2], Some(3))), Ok(Some(3)), "the log begins right behind");
+}
+
+#[test]
+fn a_state_that_the_log_contradicts_is_rebuilt() {
+    assert_eq!(recovered(3, &*log_of(&[1, 1, 1, 2, 2], None)), Ok(None), "another entry 3");
+    assert_eq!(recovered(3, &*log_of(&[1, 1, 1], None)), Ok(None), "ahead of the log (hazard H3)");
+}
+
+#[test]
+fn what_cannot_be_rebuilt_is_refused_with_its_reason() {
+    let refused = recovered(3, &*log_of(&[1, 1, 1, 2, 2], Some(1))).expect_err("no snapshot");
+    assert!(refused.contains("no snapshot closes the gap"), "{refused}");
+    let refused = recovered(1, &*log_of(&[1, 1, 1, 1, 1], Some(3))).expect_err("no snapshot");
+    assert!(refused.contains("no snapshot closes the gap"), "{refused}");
+}
+
+/// A home on a disk that refuses; it notes whether anybody called the state damaged.
+#[derive(Default)]
+struct Refusing(std::sync::atomic::AtomicBool);
+
+impl EngineHome for Refusing {
+    fn open_current(&self) -> Result<Arc<dyn Engine>, EngineError> {
+        let error = std::io::ErrorKind::StorageFull.into();
+        Err(EngineError::Io { what: "open the state".to_owned(), error })
+    }
+
+    fn create_fresh(&self) -> Result<Fresh, EngineError> {
+        Err(EngineError::Damaged("not asked for".to_owned()))
+    }
+
+    fn adopt(&self, fresh: Fresh) -> Result<Arc<dyn Engine>, EngineError> {
+        Ok(fresh.engine)
+    }
+
+    fn set_aside(&self) -> Result<Option<std::path::PathBuf>, EngineError> {
+        self.0.store(true, std::sync::atomic::Ordering::SeqCst);
+        Ok(None)
+    }
+}
+
+#[test]
+fn a_full_disk_does_not_make_the_state_a_damaged_one() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let snapshots = SnapshotStore::open(dir.path().join("snapshots")).expect("a directory");
+    let home = Refusing::default();
+    let refused = open_state(&home, &snapshots, &*log_of(&[1, 1], None)).err().expect("no space");
+    assert!(refused.starts_with("cannot open the state: "), "{refused}");
+    assert!(!home.0.load(std::sync::atomic::Ordering::SeqCst), "a good state was set aside");
+}

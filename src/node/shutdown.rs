@@ -1,0 +1,99 @@
+//! A graceful end: hand leadership over, let what is under way finish, sync, stop.
+
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver;
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, sleep, timeout_at},
+};
+use tracing::{info, warn};
+
+use super::{Inner, leadership::Leader};
+use crate::{error::Error, types::NodeId};
+
+/// Of the time that a shutdown may take, what is kept for its end: stopping Raft and syncing.
+const END_SHARE: u32 = 4;
+/// Between two looks at whether requests are still under way.
+const POLL: Duration = Duration::from_millis(5);
+
+impl Inner {
+    /// See [`super::Node::shutdown`].
+    pub async fn stop_gracefully(&self) -> Result<(), Error> {
+        let deadline = Instant::now() + self.config.shutdown_timeout;
+        let drained_by = deadline - self.config.shutdown_timeout / END_SHARE;
+        self.ready.send_replace(false);
+        self.hand_over(drained_by).await;
+        self.admission.close();
+        while !self.admission.is_idle() && Instant::now() < drained_by {
+            sleep(POLL).await;
+        }
+        if !self.admission.is_idle() {
+            warn!("requests are still under way: their outcome is unknown to their callers");
+        }
+        self.stop.cancel();
+        self.end_raft(deadline).await?;
+        self.tasks.close();
+        let _ = timeout_at(deadline, self.tasks.wait()).await;
+        self.sync().await?;
+        info!("member has stopped");
+        Ok(())
+    }
+
+    /// Ends Raft, or goes on without its end. In a task of its own: openraft panics in every call that is
+    /// under way when the wait for its end is given up halfway.
+    async fn end_raft(&self, deadline: Instant) -> Result<(), Error> {
+        let raft = self.raft.clone();
+        let ending = tokio::spawn(async move { raft.shutdown().await.map_err(|error| error.to_string()) });
+        match timeout_at(deadline, ending).await {
+            Ok(ended) => ended.map_err(|panic| panic.to_string()).flatten().map_err(Error::Stopped),
+            Err(_) => {
+                warn!("raft did not end in time: going on without it");
+                Ok(())
+            }
+        }
+    }
+
+    /// Hands leadership to the voter that is furthest, and waits until somebody else leads. openraft refuses
+    /// requests meanwhile and does not take it back by itself (hazard H7): hence the deadline.
+    async fn hand_over(&self, deadline: Instant) {
+        let Some(successor) = self.successor() else { return };
+        info!(successor, "handing leadership over");
+        if self.raft.trigger().transfer_leader(successor).await.is_err() {
+            return;
+        }
+        let until = deadline.min(Instant::now() + self.config.election_timeout_max);
+        let mut metrics = self.raft.server_metrics();
+        while Instant::now() < until && !matches!(self.leader(), Leader::Other(..)) {
+            let _ = timeout_at(until, metrics.changed()).await;
+        }
+        if !matches!(self.leader(), Leader::Other(..)) {
+            warn!(successor, "leadership was not taken over in time");
+        }
+    }
+
+    /// If this member leads: the voter whose log reaches furthest.
+    fn successor(&self) -> Option<NodeId> {
+        if !matches!(self.leader(), Leader::Me) {
+            return None;
+        }
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let voters: Vec<NodeId> = metrics.membership_config.membership().voter_ids().collect();
+        let others = metrics.replication.iter().flatten();
+        let others = others.filter(|(id, _)| **id != metrics.id && voters.contains(id));
+        others.max_by_key(|(_, matched)| matched.as_ref().map(|at| at.index())).map(|(id, _)| *id)
+    }
+
+    /// Log and state to disk. The log decides; a state that cannot be flushed is rebuilt.
+    async fn sync(&self) -> Result<(), Error> {
+        let (log, state) = (self.log.clone(), self.state.clone());
+        let synced = spawn_blocking(move || {
+            if let Err(error) = state.flush() {
+                warn!(%error, "cannot flush the state");
+            }
+            log.close()
+        });
+        let synced = synced.await.map_err(|panic| Error::Stopped(panic.to_string()))?;
+        synced.map_err(|error| Error::Stopped(format!("cannot close the log: {error}")))
+    }
+}
