@@ -1,0 +1,293 @@
+//! What every call has besides its message: an id, a deadline, its lines in the log.
+//!
+//! [`RequestLayer`] reads them from the metadata when the headers arrive, which is when tonic's own clock
+//! starts (see `deadline`), and leaves a [`Call`] for the handler. The id goes out again in the metadata of
+//! every answer.
+
+use std::{
+    convert::Infallible,
+    future::{self, Future},
+    pin::Pin,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use tokio::time::{Instant, timeout_at};
+use tonic::{Status, body::Body};
+use tower::{Layer, Service};
+
+use super::{deadline, refusal};
+use crate::{config::Config, error::Error, pb::convert, types::CallOptions};
+
+/// The metadata that names a request, in and out.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// Bytes of a request id: it is in every log entry.
+pub const REQUEST_ID_BYTES_MAX: usize = 64;
+
+/// One call, as its handler sees it.
+#[derive(Clone, Debug)]
+pub struct Call {
+    request_id: String,
+    deadline: Instant,
+    /// For each chunk of a stream, if the client named no deadline for the whole.
+    chunk_timeout: Option<Duration>,
+}
+
+impl Call {
+    /// Takes a request apart.
+    pub(super) fn split<T>(mut request: tonic::Request<T>) -> Result<(Call, T), Status> {
+        let call = request.extensions_mut().remove::<Call>().ok_or_else(|| {
+            convert::to_status(&Error::Protocol("the service runs without its RequestLayer".into()), "")
+        })?;
+        Ok((call, request.into_inner()))
+    }
+
+    /// Names the request in the logs.
+    pub(super) fn id(&self) -> &str {
+        &self.request_id
+    }
+
+    /// What is left of the deadline, and the id.
+    ///
+    /// # Errors
+    /// `Deadline`, if nothing is left: nothing was done.
+    pub(super) fn options(&self) -> Result<CallOptions, Error> {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(late("the request itself"));
+        }
+        Ok(CallOptions { timeout: Some(left), request_id: Some(self.request_id.clone()) })
+    }
+
+    /// Waits for something that has no deadline of its own and changes nothing.
+    pub(super) async fn within<T>(&self, what: &str, work: impl Future<Output = T>) -> Result<T, Error> {
+        timeout_at(self.deadline, work).await.map_err(|_| late(what))
+    }
+
+    /// Waits for the next chunk of a stream: until the deadline, or without one for the default timeout.
+    pub(super) async fn next_chunk<T>(&self, chunk: impl Future<Output = T>) -> Result<T, Error> {
+        let until = self.chunk_timeout.map_or(self.deadline, |timeout| Instant::now() + timeout);
+        timeout_at(until, chunk).await.map_err(|_| late("the next chunk"))
+    }
+
+    /// The answer, or the status that tells of the error.
+    pub(super) fn answer<T>(&self, result: Result<T, Error>) -> Result<tonic::Response<T>, Status> {
+        result.map(tonic::Response::new).map_err(|error| self.status(&error))
+    }
+
+    /// The status that tells of an error.
+    pub(super) fn status(&self, error: &Error) -> Status {
+        note(&self.request_id, error);
+        convert::to_status(error, &self.request_id)
+    }
+}
+
+/// A failure of the cluster is for its operator to see; the rest for those who follow a request.
+fn note(request_id: &str, error: &Error) {
+    let reason = error.reason();
+    match is_ordinary(error) {
+        true => tracing::debug!(request_id, reason, %error, "refused"),
+        false => tracing::info!(request_id, reason, %error, "failed"),
+    }
+}
+
+/// Whether the caller asked for what cannot be had, or asked the wrong member; or too many ask at once, and a
+/// line for each would be more work than it is worth.
+fn is_ordinary(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Invalid(_)
+            | Error::TooLarge { .. }
+            | Error::Compacted { .. }
+            | Error::FutureRevision { .. }
+            | Error::LeaseNotFound(_)
+            | Error::NotLeader { .. }
+            | Error::WrongRoute { .. }
+            | Error::TooStale { .. }
+            | Error::WaitTimeout { .. }
+            | Error::Overloaded { .. }
+    )
+}
+
+fn late(waiting_for: &str) -> Error {
+    Error::Deadline { waiting_for: waiting_for.into(), maybe_committed: false }
+}
+
+/// Puts every call into its frame. Wraps the services of [`super::services`].
+#[derive(Clone, Debug)]
+pub struct RequestLayer {
+    default_timeout: Duration,
+    timeout_max: Duration,
+}
+
+impl RequestLayer {
+    /// With the timeouts of the configuration.
+    pub fn new(config: &Config) -> RequestLayer {
+        RequestLayer { default_timeout: config.default_timeout, timeout_max: config.timeout_max }
+    }
+
+    fn call(&self, metadata: &HeaderMap) -> Result<Call, (Error, String)> {
+        let request_id = request_id(metadata).map_err(|error| (error, fresh_id()))?;
+        let asked = match timeout(metadata) {
+            Ok(asked) => asked,
+            Err(error) => return Err((error, request_id)),
+        };
+        let timeout = match asked {
+            Some(asked) => deadline::budget(asked, self.timeout_max),
+            None => self.default_timeout.min(self.timeout_max),
+        };
+        let chunk_timeout = asked.is_none().then_some(timeout);
+        Ok(Call { request_id, deadline: Instant::now() + timeout, chunk_timeout })
+    }
+}
+
+fn timeout(metadata: &HeaderMap) -> Result<Option<Duration>, Error> {
+    let Some(value) = metadata.get(deadline::METADATA) else { return Ok(None) };
+    deadline::parse(&String::from_utf8_lossy(value.as_bytes())).map(Some)
+}
+
+/// The id that the client chose, or a fresh one.
+fn request_id(metadata: &HeaderMap) -> Result<String, Error> {
+    let Some(value) = metadata.get(REQUEST_ID) else { return Ok(fresh_id()) };
+    let bytes = value.as_bytes();
+    if bytes.len() > REQUEST_ID_BYTES_MAX {
+        let (limit, actual) = (REQUEST_ID_BYTES_MAX as u64, bytes.len() as u64);
+        return Err(Error::TooLarge { what: REQUEST_ID.to_string(), limit, actual });
+    }
+    match str::from_utf8(bytes) {
+        Ok(id) if !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(id.to_owned()),
+        _ => Err(Error::Invalid(format!(
+            "{REQUEST_ID} must be 1 to {REQUEST_ID_BYTES_MAX} printable ASCII characters without spaces"
+        ))),
+    }
+}
+
+fn fresh_id() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}
+
+impl<S> Layer<S> for RequestLayer {
+    type Service = RequestService<S>;
+
+    fn layer(&self, inner: S) -> RequestService<S> {
+        RequestService { layer: self.clone(), inner }
+    }
+}
+
+/// Services behind a [`RequestLayer`].
+#[derive(Clone, Debug)]
+pub struct RequestService<S> {
+    layer: RequestLayer,
+    inner: S,
+}
+
+type Answering = Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>;
+
+impl<S> Service<Request<Body>> for RequestService<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = Answering;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Answering {
+        let call = match self.layer.call(request.headers()) {
+            Ok(call) => call,
+            Err((error, id)) => {
+                note(&id, &error);
+                let refused = convert::to_status(&error, &id).into_http();
+                return Box::pin(future::ready(Ok(named(refused, &id))));
+            }
+        };
+        let id = call.request_id.clone();
+        let method = request.uri().path().to_owned();
+        tracing::debug!(request_id = %id, method, "received");
+        let began = Instant::now();
+        request.extensions_mut().insert(call);
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let answer = refusal::explain(answer.await?, &id);
+            let (ok, took_us) = (is_ok(&answer), began.elapsed().as_micros() as u64);
+            tracing::debug!(request_id = %id, method, ok, took_us, "answered");
+            Ok(named(answer, &id))
+        })
+    }
+}
+
+/// Whether an answer begins as a success: a status in its headers is a refusal.
+fn is_ok(answer: &Response<Body>) -> bool {
+    Status::from_header_map(answer.headers()).is_none_or(|status| status.code() == tonic::Code::Ok)
+}
+
+/// The answer, with the request's id in its metadata.
+fn named(mut response: Response<Body>, id: &str) -> Response<Body> {
+    if let Ok(value) = HeaderValue::from_str(id) {
+        response.headers_mut().insert(REQUEST_ID, value);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metadata(name: &'static str, value: &[u8]) -> HeaderMap {
+        let value = HeaderValue::from_bytes(value).expect("a header value");
+        HeaderMap::from_iter([(HeaderName::from_static(name), value)])
+    }
+
+    fn id_of(value: &[u8]) -> Result<String, Error> {
+        request_id(&metadata("x-request-id", value))
+    }
+
+    #[test]
+    fn a_good_request_id_is_kept_and_a_missing_one_is_made() {
+        assert_eq!(id_of(b"order-17/a"), Ok("order-17/a".into()));
+        assert_eq!(id_of(&[b'x'; REQUEST_ID_BYTES_MAX]), Ok("x".repeat(REQUEST_ID_BYTES_MAX)));
+        let made = request_id(&HeaderMap::new()).expect("a fresh id");
+        assert_eq!(made.len(), 16);
+        assert_ne!(Ok(made), request_id(&HeaderMap::new()));
+    }
+
+    #[test]
+    fn a_bad_request_id_is_refused_with_the_limit() {
+        let what = "x-request-id".to_owned();
+        assert_eq!(id_of(&[b'x'; 65]), Err(Error::TooLarge { what, limit: 64, actual: 65 }));
+        for bad in [&b""[..], b"two words", b"tab\tbed", "é".as_bytes(), b"\xff"] {
+            assert!(matches!(id_of(bad), Err(Error::Invalid(_))), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_deadline_is_the_clients_capped_or_the_default() {
+        let layer = RequestLayer::new(&Config::default());
+        let left = |metadata: &HeaderMap| {
+            let call = layer.call(metadata).expect("a call");
+            call.options().map(|options| options.timeout.expect("a timeout").as_millis().div_ceil(100))
+        };
+        assert_eq!(left(&HeaderMap::new()), Ok(50));
+        assert_eq!(left(&metadata("grpc-timeout", b"2S")), Ok(20));
+        assert_eq!(left(&metadata("grpc-timeout", b"9H")), Ok(600));
+        assert_eq!(left(&metadata("grpc-timeout", b"0m")), Err(late("the request itself")));
+        assert!(layer.call(&metadata("grpc-timeout", b"soon")).is_err());
+    }
+
+    #[tokio::test]
+    async fn a_stream_without_a_deadline_has_one_for_each_chunk() {
+        let chunk_timeout = Some(Duration::from_millis(20));
+        let call = Call { request_id: "id".into(), deadline: Instant::now(), chunk_timeout };
+        assert_eq!(call.next_chunk(async { tokio::task::yield_now().await }).await, Ok(()));
+        assert_eq!(call.next_chunk(future::pending::<()>()).await, Err(late("the next chunk")));
+        let call = Call { chunk_timeout: None, ..call };
+        assert_eq!(call.next_chunk(future::pending::<()>()).await, Err(late("the next chunk")));
+        assert_eq!(call.within("it", future::pending::<()>()).await, Err(late("it")));
+    }
+}
