@@ -1,0 +1,351 @@
+//! Arguments: what can be typed, as clap reads it. Meaning is added by the commands; examples are in
+//! `help`.
+
+use std::{ffi::OsString, num::NonZeroU64, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::{help, serve_args::ServeArgs};
+use crate::types::{Consistency, Level, Revision, Route, SortBy};
+
+/// The whole command line.
+#[derive(Debug, Parser)]
+#[command(name = "quorate", version, about = help::ABOUT, after_help = help::TOP)]
+#[command(subcommand_required = true, arg_required_else_help = true, max_term_width = 110)]
+pub struct Cli {
+    /// What all commands understand.
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Whom to ask, at which consistency, and how to print the answer. One line of help each; `scope` says
+/// which command has which.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Client options")]
+pub struct GlobalArgs {
+    /// Members [env: QUORATE_ENDPOINTS] [default: 127.0.0.1:7401,…2,…3]
+    #[arg(long, global = true, env = "QUORATE_ENDPOINTS", value_delimiter = ',', value_name = "HOST:PORT")]
+    #[arg(default_value = "127.0.0.1:7401,127.0.0.1:7402,127.0.0.1:7403")]
+    #[arg(hide_default_value = true, hide_env = true)]
+    pub endpoints: Vec<String>,
+    /// What a read must see: `get --help` [default: linearizable]
+    #[arg(long, global = true, value_enum, default_value = "linearizable", value_name = "LEVEL")]
+    #[arg(hide_possible_values = true, hide_default_value = true)]
+    pub consistency: LevelName,
+    /// bounded: how old the answer may be at most [default: 500ms]
+    #[arg(long, global = true, value_parser = positive, value_name = "AGE")]
+    pub max_age: Option<Duration>,
+    /// session: the highest revision that was seen before
+    #[arg(long, global = true, value_name = "REVISION")]
+    pub min_revision: Option<Revision>,
+    /// Who serves a read: any, leader, follower, or an id
+    #[arg(long, global = true, default_value = "any", value_name = "ROUTE")]
+    pub route: Route,
+    /// For the whole command, over all attempts
+    #[arg(long, global = true, value_parser = positive, value_name = "TIME", default_value = "5s")]
+    pub timeout: Duration,
+    /// The output's form: simple, json or table
+    #[arg(short, long, global = true, value_enum, default_value = "simple", value_name = "FORM")]
+    #[arg(hide_possible_values = true)]
+    pub output: OutputForm,
+    /// Say what proves the answer; JSON always does
+    #[arg(long, global = true)]
+    pub evidence: bool,
+    /// The request's name in the members' logs [default: random]
+    #[arg(long, global = true, value_name = "ID")]
+    pub request_id: Option<String>,
+}
+
+/// A time, which must not be 0.
+fn positive(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if time.is_zero() => Err("it must be longer than 0".into()),
+        Ok(time) => Ok(time),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// How old a `bounded` answer may be, if nothing else is said.
+const MAX_AGE: Duration = Duration::from_millis(500);
+
+impl GlobalArgs {
+    /// Level and route of a read.
+    ///
+    /// # Errors
+    /// If the level and its parameter do not fit.
+    pub fn consistency(&self) -> Result<Consistency, String> {
+        let name = self.consistency;
+        if self.max_age.is_some() && name != LevelName::Bounded {
+            return Err("--max-age needs --consistency bounded".into());
+        }
+        if self.min_revision.is_some() && name != LevelName::Session {
+            return Err("--min-revision needs --consistency session".into());
+        }
+        if name == LevelName::LeaderLocal && self.route == Route::Follower {
+            return Err("--consistency leader-local contradicts --route follower".into());
+        }
+        let level = match name {
+            LevelName::Linearizable => Level::Linearizable,
+            LevelName::Log => Level::Log,
+            LevelName::Lease => Level::Lease,
+            LevelName::LeaseOrIndex => Level::LeaseOrIndex,
+            LevelName::LeaderLocal => Level::LeaderLocal,
+            LevelName::Bounded => Level::Bounded { max_age: self.max_age.unwrap_or(MAX_AGE) },
+            LevelName::Session => Level::Session { min_revision: self.min_revision.unwrap_or(0) },
+            LevelName::Eventual => Level::Eventual,
+        };
+        Ok(Consistency { level, route: self.route })
+    }
+}
+
+/// The levels, as they are typed. docs/consistency.md has promise, mechanism and failure of each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum LevelName {
+    /// Every write acknowledged before the read began; no clock is trusted.
+    Linearizable,
+    /// The same, by sending a marker through the log.
+    Log,
+    /// Linearizable if the members' clocks run about equally fast.
+    Lease,
+    /// `lease`, or a quorum round when the lease has run out.
+    LeaseOrIndex,
+    /// Whatever the member that believes to lead has applied.
+    LeaderLocal,
+    /// At most --max-age old (500 ms if not given), provably.
+    Bounded,
+    /// At least at --min-revision (0 if not given: nothing seen yet): read your writes.
+    Session,
+    /// Whatever a member has applied; also without a quorum.
+    Eventual,
+}
+
+/// The form of the output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum OutputForm {
+    /// For people and pipes: values, raw.
+    #[default]
+    Simple,
+    /// For programs: JSON, one object or array per command (scan: one object per line).
+    Json,
+    /// For people: a table.
+    Table,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run a member of a cluster.
+    #[command(after_help = help::SERVE)]
+    Serve(Box<ServeArgs>),
+    /// Read a key, or a range of keys.
+    #[command(after_help = help::GET)]
+    Get(GetArgs),
+    /// Set a key.
+    #[command(after_help = help::PUT)]
+    Put(PutArgs),
+    /// Delete a key, or a range of keys.
+    #[command(after_help = help::DEL)]
+    Del(DelArgs),
+    /// Compare, then do one of two lists of operations, all at one revision.
+    #[command(after_help = help::TXN)]
+    Txn(TxnArgs),
+    /// Stream a range of any size, all at one revision.
+    #[command(after_help = help::SCAN)]
+    Scan(ScanArgs),
+    /// Forget what was superseded at or below a revision.
+    #[command(after_help = help::COMPACT)]
+    Compact(CompactArgs),
+    /// How each member is: role, position, lag, sizes.
+    #[command(after_help = help::STATUS)]
+    Status,
+    /// The members of the cluster, as one of them knows it.
+    #[command(after_help = help::MEMBERS)]
+    Members,
+    /// Members: the same as `members`.
+    #[command(subcommand)]
+    Member(MemberCommand),
+    /// A hash of each member's state: equal states have equal hashes.
+    #[command(after_help = help::HASH)]
+    Hash(HashArgs),
+    /// A completion script for a shell.
+    #[command(after_help = help::COMPLETION)]
+    Completion(CompletionArgs),
+}
+
+/// Commands about members.
+#[derive(Debug, Subcommand)]
+pub enum MemberCommand {
+    /// The members of the cluster, as one of them knows it.
+    #[command(after_help = help::MEMBERS)]
+    List,
+}
+
+/// Which keys: one, or a range.
+#[derive(Debug, Args)]
+pub struct KeyArgs {
+    /// The key; with --prefix or --range-end the beginning of a range. May be empty in a range.
+    #[arg(value_name = "KEY")]
+    pub key: OsString,
+    /// All keys that begin with KEY.
+    #[arg(long, conflicts_with = "range_end")]
+    pub prefix: bool,
+    /// All keys from KEY up to this one, which is not included; empty: no upper bound.
+    #[arg(long, value_name = "END")]
+    pub range_end: Option<OsString>,
+}
+
+/// Arguments of `get`.
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    /// Which keys.
+    #[command(flatten)]
+    pub keys: KeyArgs,
+    /// The state at this revision; 0: the newest.
+    #[arg(long, default_value_t = 0, value_name = "REVISION")]
+    pub revision: Revision,
+    /// At most so many pairs; 0: as many as one answer may hold.
+    #[arg(long, default_value_t = 0, value_name = "PAIRS")]
+    pub limit: u64,
+    /// What to order by: key, version, create, mod or value.
+    #[arg(long, value_enum, default_value = "key", value_name = "FIELD", hide_possible_values = true)]
+    pub sort_by: SortName,
+    /// From the highest down.
+    #[arg(long)]
+    pub desc: bool,
+    /// Leave the values out.
+    #[arg(long)]
+    pub keys_only: bool,
+    /// Only count.
+    #[arg(long, conflicts_with = "keys_only")]
+    pub count_only: bool,
+    /// Simple output: exactly the value's bytes, without a newline behind it.
+    #[arg(long, conflicts_with_all = ["prefix", "range_end", "keys_only", "count_only"])]
+    pub raw: bool,
+    /// Only keys last changed at or after this revision.
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
+    pub min_mod_revision: Revision,
+    /// Only keys last changed at or before this revision.
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
+    pub max_mod_revision: Revision,
+    /// Only keys created at or after this revision.
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
+    pub min_create_revision: Revision,
+    /// Only keys created at or before this revision.
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "REVISION")]
+    pub max_create_revision: Revision,
+}
+
+/// What to order a range by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SortName {
+    /// Bytewise order of keys.
+    Key,
+    /// How often a key was put.
+    Version,
+    /// The revision that created it.
+    Create,
+    /// The revision that last changed it.
+    Mod,
+    /// Bytewise order of values.
+    Value,
+}
+
+impl From<SortName> for SortBy {
+    fn from(name: SortName) -> SortBy {
+        match name {
+            SortName::Key => SortBy::Key,
+            SortName::Version => SortBy::Version,
+            SortName::Create => SortBy::CreateRevision,
+            SortName::Mod => SortBy::ModRevision,
+            SortName::Value => SortBy::Value,
+        }
+    }
+}
+
+/// Arguments of `put`.
+#[derive(Debug, Args)]
+pub struct PutArgs {
+    /// The key.
+    pub key: OsString,
+    /// The value; `-`: all bytes of standard input.
+    pub value: OsString,
+    /// Delete the key when this lease ends.
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "ID")]
+    pub lease: u64,
+    /// Print the pair that was replaced.
+    #[arg(long)]
+    pub prev_kv: bool,
+}
+
+/// Arguments of `del`.
+#[derive(Debug, Args)]
+pub struct DelArgs {
+    /// Which keys.
+    #[command(flatten)]
+    pub keys: KeyArgs,
+    /// Print the pairs that were deleted.
+    #[arg(long)]
+    pub prev_kv: bool,
+}
+
+/// Arguments of `txn`.
+#[derive(Debug, Args)]
+pub struct TxnArgs {
+    /// The transaction; `-` or nothing: standard input.
+    #[arg(value_name = "TXN")]
+    pub text: Option<String>,
+    /// The transaction is JSON.
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Arguments of `scan`.
+#[derive(Debug, Args)]
+pub struct ScanArgs {
+    /// All keys that begin with this; nothing: all keys.
+    #[arg(value_name = "PREFIX", default_value = "", hide_default_value = true)]
+    pub prefix: OsString,
+    /// Nothing else: PREFIX is one without it too. For symmetry with get.
+    #[arg(long = "prefix", conflicts_with = "range_end", hide = true)]
+    pub is_prefix: bool,
+    /// All keys from PREFIX up to this one, which is not included.
+    #[arg(long, value_name = "END")]
+    pub range_end: Option<OsString>,
+    /// Stop after so many pairs.
+    #[arg(long, value_name = "PAIRS")]
+    pub limit: Option<NonZeroU64>,
+    /// The state at this revision; 0: the newest when the scan begins.
+    #[arg(long, default_value_t = 0, value_name = "REVISION")]
+    pub revision: Revision,
+    /// Leave the values out.
+    #[arg(long)]
+    pub keys_only: bool,
+}
+
+/// Arguments of `compact`.
+#[derive(Debug, Args)]
+pub struct CompactArgs {
+    /// What was superseded at or below it is forgotten; reads below it fail.
+    pub revision: Revision,
+}
+
+/// Arguments of `hash`.
+#[derive(Debug, Args)]
+pub struct HashArgs {
+    /// The state at this revision; 0: what each member has applied.
+    #[arg(long, default_value_t = 0, value_name = "REVISION")]
+    pub revision: Revision,
+}
+
+/// Arguments of `completion`.
+#[derive(Debug, Args)]
+pub struct CompletionArgs {
+    /// Which shell.
+    pub shell: clap_complete::Shell,
+}
+
+#[cfg(test)]
+mod tests;

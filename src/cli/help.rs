@@ -1,0 +1,138 @@
+//! Help texts: examples for each command. docs/cli.md shows their output.
+
+pub(super) const ABOUT: &str =
+    "A replicated key-value store: every read names its consistency, every answer proves it";
+
+pub(super) const TOP: &str = "\
+Exit codes:
+  0  done
+  1  the answer is negative: nothing found, nothing deleted, compare failed, hashes differ
+  2  usage: the command, or what it asks for, makes no sense
+  3  server or network
+
+A failure is one line on standard error; with -o json also {\"error\": {…}} on standard output.
+
+Examples:
+  quorate put greeting hello
+  quorate get greeting --evidence
+  quorate get greeting --consistency bounded --max-age 500ms --route follower -o json
+  quorate status";
+
+pub(super) const SERVE: &str = "\
+Every flag under Configuration, Timing, Storage and Limits is a field of the TOML file and a variable
+QUORATE_*. Precedence: flags, variables, file, defaults. SIGTERM and SIGINT hand leadership over and stop;
+a second signal ends the process at once. Exit codes: 2 bad configuration, 3 not started, or failed later.
+
+Examples:
+  quorate serve --id 1 --data-dir data/1 \\
+      --member 1=10.0.0.1:7501,10.0.0.1:7401 \\
+      --member 2=10.0.0.2:7501,10.0.0.2:7401 \\
+      --member 3=10.0.0.3:7501,10.0.0.3:7401
+  quorate serve --config member1.toml --log-level debug --snapshot-log-bytes 16MiB
+  quorate serve --config member1.toml --heartbeat 50ms --print-config";
+
+pub(super) const GET: &str = "\
+Prints the value and a newline; of a range, lines of key<TAB>value. Exit code 1 if nothing was found.
+
+Levels of consistency (--consistency), each answer with its proof (--evidence):
+  linearizable    every write acknowledged before the read began; no clock is trusted
+  log             the same, by sending a marker through the log
+  lease           linearizable if the members' clocks run about equally fast
+  lease-or-index  lease, or a quorum round when the lease has run out
+  leader-local    whatever the member that believes to lead has applied
+  bounded         at most --max-age old, provably
+  session         at least at --min-revision: read your writes
+  eventual        whatever a member has applied; also without a quorum
+
+Examples:
+  quorate get greeting
+  quorate get photo --raw > photo.jpg
+  quorate get users/ --prefix --limit 10 --sort-by mod --desc
+  quorate get a --range-end m --keys-only
+  quorate get users/ --prefix --count-only
+  quorate get greeting --revision 17
+  quorate get greeting --consistency lease --evidence
+  quorate get greeting --consistency session --min-revision 42 --route follower
+  quorate get greeting --consistency eventual --route 3 -o json";
+
+pub(super) const PUT: &str = "\
+Without an exactly-once session a write whose outcome is unknown is not repeated: the error then says
+\"the write may have been applied\" (in JSON: \"maybe_committed\": true).
+
+Examples:
+  quorate put greeting hello
+  quorate put photo - < photo.jpg
+  quorate put greeting hi --prev-kv
+  quorate put -- -5 minus-five";
+
+pub(super) const DEL: &str = "\
+Exit code 1 if there was nothing to delete.
+
+Examples:
+  quorate del greeting
+  quorate del users/ --prefix --prev-kv
+  quorate del a --range-end m";
+
+pub(super) const TXN: &str = "\
+One statement per line, or separated by semicolons; # begins a comment:
+  if value(KEYS) = TEXT           all conditions must hold; none means true
+  if version(KEYS) > NUMBER       also create(KEYS), mod(KEYS), lease(KEYS), with = != < >
+  if exists(KEYS)
+  if not exists(KEYS)
+  then put KEY VALUE [lease ID] [prev]
+  then get KEYS [keys-only | count-only] [limit N]
+  then del KEYS [prev]
+  else …                          the same operations, done if a condition fails
+
+KEYS is KEY, prefix KEY, or range KEY END. Text with blanks or symbols is quoted:
+  \"a b\", \"line\\n\", \"\\xff\".
+Exit code 1 if a condition failed. With --json the transaction is JSON, which also has nested ones; its
+results have the same names.
+
+Examples:
+  quorate txn 'if not exists(lock); then put lock me; else get lock'
+  quorate txn 'if value(config) = \"v1\"; then put config v2; then get prefix conf'
+  quorate txn < move.txn
+  quorate txn --json '{\"if\": [{\"key\": \"k\", \"version\": {\"=\": 0}}],
+                       \"then\": [{\"put\": {\"key\": \"k\", \"value\": \"v\"}}]}'";
+
+pub(super) const SCAN: &str = "\
+All pairs are of one revision. Prints lines of key<TAB>value; with -o json one object per pair and line, and
+a last one with header, count and evidence: without that line the output is incomplete. --timeout bounds the
+wait for each part. Levels of consistency: see `quorate get --help`.
+
+Examples:
+  quorate scan
+  quorate scan users/ --keys-only
+  quorate scan users/ --limit 100
+  quorate scan a --range-end m --revision 17 -o json";
+
+pub(super) const COMPACT: &str = "\
+Examples:
+  quorate compact 1000";
+
+pub(super) const STATUS: &str = "\
+Asks every endpoint; one that does not answer is shown with its error. LAG is the number of log entries that a
+member lacks, as the leader counts them. Exit code 3 if nobody answered, or endpoints are of several clusters.
+
+Examples:
+  quorate status
+  quorate status -o json | jq '.[] | select(.role == \"leader\") | .id'";
+
+pub(super) const MEMBERS: &str = "\
+Examples:
+  quorate members
+  quorate member list -o json";
+
+pub(super) const HASH: &str = "\
+Asks every endpoint. Hashes are comparable at equal revisions: exit code 1 if two members differ at one.
+
+Examples:
+  quorate hash
+  quorate hash --revision 1000 -o json";
+
+pub(super) const COMPLETION: &str = "\
+Examples:
+  quorate completion bash > ~/.local/share/bash-completion/completions/quorate
+  quorate completion zsh > ~/.zfunc/_quorate
+  quorate completion fish > ~/.config/fish/completions/quorate.fish";

@@ -1,0 +1,199 @@
+//! The command line: arguments in, one answer out.
+//!
+//! A command is read (`args`, `scope`; `refusal` says what is wrong with it), carried out over
+//! [`crate::client`] (`kv_commands`, `cluster_commands`) or as a member (`serve`), and its answer printed
+//! in one of three forms (`output`). Exit codes: 0 done, 1 the answer is negative (nothing found, compare
+//! failed), 2 usage, 3 server or network. A failure is one line on standard error; with `-o json` also an
+//! object on standard output.
+
+mod args;
+mod byte_size;
+mod cluster_commands;
+mod evidence;
+mod help;
+mod kv_commands;
+mod output;
+mod refusal;
+mod scope;
+mod serve;
+mod serve_args;
+mod txn;
+
+use std::{
+    ffi::OsString,
+    io::{self, BufWriter, Write},
+    process::ExitCode,
+};
+
+pub use self::args::Cli;
+use self::{
+    args::{Command, GlobalArgs, MemberCommand, OutputForm},
+    output::ErrorObject,
+};
+use crate::{
+    client::{Client, ClientBuilder},
+    error::Error,
+    server::ServerError,
+    types::CallOptions,
+};
+
+/// How a command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Outcome {
+    /// Exit code 0.
+    Done,
+    /// Exit code 1: nothing found, nothing deleted, compare failed, hashes differ.
+    Negative,
+}
+
+impl Outcome {
+    fn done_if(done: bool) -> Outcome {
+        if done { Outcome::Done } else { Outcome::Negative }
+    }
+}
+
+/// Why a command failed.
+#[derive(Debug)]
+enum Failure {
+    /// What was typed makes no sense. Exit code 2.
+    Usage(String),
+    /// The cluster, or the way to it. Exit code 3; 2 if it found the request to make no sense.
+    Call(Error),
+    /// The same, and repeating the request is pointless though the error in general allows it. Exit code 3.
+    Definite(Error),
+    /// No endpoint answered, or they are of several clusters, and the answer that says so is printed. Exit
+    /// code 3.
+    Printed(Error),
+    /// A member did not start, or failed. Exit code 3; 2 for its configuration.
+    Serve(ServerError),
+    /// The answer could not be printed. Exit code 3; a closed pipe ends the program silently.
+    Print(io::Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Failure {
+        Failure::Call(error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        Failure::Print(error)
+    }
+}
+
+impl Failure {
+    fn exit_code(&self) -> u8 {
+        match self {
+            Failure::Usage(_) | Failure::Serve(ServerError::Config(_)) => 2,
+            Failure::Call(Error::Invalid(_) | Error::TooLarge { .. }) => 2,
+            _ => 3,
+        }
+    }
+
+    /// The line on standard error.
+    fn line(&self) -> String {
+        let text = match self {
+            Failure::Usage(why) => why.clone(),
+            Failure::Call(error) | Failure::Definite(error) | Failure::Printed(error) => error.to_string(),
+            Failure::Serve(error) => error.to_string(),
+            Failure::Print(error) => format!("cannot print the answer: {error}"),
+        };
+        text.replace('\n', " ")
+    }
+
+    /// The object that `-o json` prints, if the failure is about a request.
+    fn object(&self) -> Option<ErrorObject> {
+        match self {
+            Failure::Usage(why) => Some(ErrorObject::new(&Error::Invalid(why.clone()))),
+            Failure::Call(error) => Some(ErrorObject::new(error)),
+            Failure::Definite(error) => Some(ErrorObject::new(error).definite()),
+            Failure::Printed(_) | Failure::Serve(_) | Failure::Print(_) => None,
+        }
+    }
+}
+
+/// What the client commands work with.
+struct Session<'a> {
+    client: Client,
+    global: GlobalArgs,
+    out: &'a mut dyn Write,
+}
+
+impl Session<'_> {
+    fn options(&self) -> CallOptions {
+        CallOptions { timeout: Some(self.global.timeout), request_id: self.global.request_id.clone() }
+    }
+}
+
+/// Reads the arguments, the program's name first.
+///
+/// # Errors
+/// They make no sense, or ask for help: that is said, and how the process should end.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, ExitCode> {
+    let args: Vec<_> = args.into_iter().collect();
+    scope::read(args.iter().cloned()).map_err(|error| refusal::refuse(&error, &args))
+}
+
+/// Carries a command out, and says how the process should end. Runs inside a tokio runtime.
+pub async fn run(cli: Cli) -> ExitCode {
+    let form = cli.global.output;
+    let mut out = BufWriter::new(io::stdout().lock());
+    let ended = match dispatch(cli, &mut out).await {
+        Ok(outcome) => out.flush().map(|()| outcome).map_err(Failure::Print),
+        Err(failure) => Err(failure),
+    };
+    match ended {
+        Ok(Outcome::Done) => ExitCode::SUCCESS,
+        Ok(Outcome::Negative) => ExitCode::from(1),
+        Err(failure) => fail(failure, form, &mut out),
+    }
+}
+
+async fn dispatch(cli: Cli, out: &mut dyn Write) -> Result<Outcome, Failure> {
+    let global = cli.global;
+    match cli.command {
+        Command::Serve(args) => serve::serve(*args, out).await,
+        Command::Completion(args) => {
+            let mut script = Vec::new();
+            clap_complete::generate(args.shell, &mut scope::definition(), "quorate", &mut script);
+            out.write_all(&script)?;
+            Ok(Outcome::Done)
+        }
+        command => client_command(command, global, out).await,
+    }
+}
+
+async fn client_command(
+    command: Command,
+    global: GlobalArgs,
+    out: &mut dyn Write,
+) -> Result<Outcome, Failure> {
+    let client = ClientBuilder::new(global.endpoints.clone()).timeout(global.timeout).build()?;
+    let session = &mut Session { client, global, out };
+    match command {
+        Command::Get(args) => kv_commands::get(session, args).await,
+        Command::Put(args) => kv_commands::put(session, args).await,
+        Command::Del(args) => kv_commands::del(session, args).await,
+        Command::Txn(args) => kv_commands::txn(session, args).await,
+        Command::Scan(args) => kv_commands::scan(session, args).await,
+        Command::Compact(args) => kv_commands::compact(session, args).await,
+        Command::Status => cluster_commands::status(session).await,
+        Command::Members | Command::Member(MemberCommand::List) => cluster_commands::members(session).await,
+        Command::Hash(args) => cluster_commands::hash(session, args).await,
+        Command::Serve(_) | Command::Completion(_) => Err(Failure::Usage("not a client command".into())),
+    }
+}
+
+/// Says what went wrong. What cannot be printed has nobody left to be told.
+fn fail(failure: Failure, form: OutputForm, out: &mut dyn Write) -> ExitCode {
+    if matches!(&failure, Failure::Print(error) if error.kind() == io::ErrorKind::BrokenPipe) {
+        return ExitCode::SUCCESS;
+    }
+    if let Some(object) = failure.object().filter(|_| form == OutputForm::Json) {
+        let _ = output::json(out, &object);
+    }
+    let _ = out.flush();
+    let _ = writeln!(io::stderr(), "quorate: {}", failure.line());
+    ExitCode::from(failure.exit_code())
+}
