@@ -1,0 +1,98 @@
+//! A follower that was away for so long that the log it needs is gone: it comes back by a snapshot, while
+//! writes go on. 3,000 entries by default; `QUORATE_SNAPSHOT_ENTRIES=200000` is the long run.
+
+use std::time::Duration;
+
+use crate::support::{
+    SOON,
+    cluster::{Cluster, Spec},
+    eventually,
+    load::{Acknowledged, Load, Workload},
+    setting,
+};
+
+/// Small thresholds, so that snapshots are taken and the log is purged within seconds.
+const FLAGS: [&str; 4] = ["--snapshot-log-bytes", "65536", "--log-entries-kept", "100"];
+
+fn spec(log_store: &'static str) -> Spec {
+    Spec { log_store, flags: FLAGS.map(str::to_owned).to_vec(), ..Spec::default() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_left_behind_comes_back_by_snapshot_with_the_wal_log() {
+    left_behind("wal").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_left_behind_comes_back_by_snapshot_with_the_sled_log() {
+    left_behind("sled").await;
+}
+
+async fn left_behind(log_store: &'static str) {
+    let entries = setting("QUORATE_SNAPSHOT_ENTRIES", 3_000);
+    let mut cluster = Cluster::start(spec(log_store)).await;
+    let leader = cluster.leader().await;
+    let away = cluster.ids().into_iter().find(|id| *id != leader).expect("three members");
+    let had = cluster.node(away).status().await.expect("a status").last_log_index;
+    cluster.kill(away);
+
+    let acknowledged = Acknowledged::default();
+    let load = Load::start(&cluster, Workload::small("away/"), acknowledged.clone());
+    acknowledged.grows_by(entries, Duration::from_secs(600)).await;
+    let node = cluster.node(leader);
+    eventually("the leader has purged what the follower lacks", SOON, async || {
+        let first = node.status().await.map_err(|error| error.to_string())?.first_log_index;
+        if first > had + 1 { Ok(()) } else { Err(format!("first {first}, the follower had {had}")) }
+    })
+    .await;
+
+    cluster.launch(away, &[]);
+    cluster.wait_ready(away).await;
+    let back = cluster.node(away).status().await.expect("a status");
+    assert!(back.snapshot_index > had, "it has caught up without a snapshot: {back:?}");
+    acknowledged.grows_by(50, SOON).await;
+    load.finish().await;
+    acknowledged.verify(&cluster, "away/").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_restart_from_snapshots_and_short_logs() {
+    let mut cluster = Cluster::start(spec("wal")).await;
+    let acknowledged = Acknowledged::default();
+    let load = Load::start(&cluster, Workload::small("all/"), acknowledged.clone());
+    acknowledged.grows_by(2_000, Duration::from_secs(120)).await;
+    for id in cluster.ids() {
+        let node = cluster.node(id);
+        eventually(&format!("member {id} has a snapshot"), SOON, async || {
+            let index = node.status().await.map_err(|error| error.to_string())?.snapshot_index;
+            if index > 0 { Ok(()) } else { Err("none".to_owned()) }
+        })
+        .await;
+    }
+    for id in cluster.ids() {
+        cluster.kill(id);
+    }
+    cluster.launch_all(&[]);
+    cluster.wait_all_ready().await;
+    load.finish().await;
+    acknowledged.verify(&cluster, "all/").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_state_is_rebuilt_from_snapshot_and_log() {
+    let mut cluster = Cluster::start(spec("wal")).await;
+    let acknowledged = Acknowledged::default();
+    let load = Load::start(&cluster, Workload::small("damaged/"), acknowledged.clone());
+    acknowledged.grows_by(1_000, Duration::from_secs(120)).await;
+    load.finish().await;
+    for id in cluster.ids() {
+        cluster.kill(id);
+    }
+    let state = cluster.data_dir(2).join("state");
+    let damaged = crate::support::damage_files_below(&state);
+    assert!(damaged > 0, "no file below {}", state.display());
+    cluster.launch_all(&[]);
+    cluster.wait_all_ready().await;
+    acknowledged.verify(&cluster, "damaged/").await;
+    assert!(cluster.log(2).contains("rebuil"), "it must say loudly that it rebuilds");
+}
