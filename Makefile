@@ -1,0 +1,72 @@
+# Every task of the project. `make` alone explains them.
+
+CARGO   ?= cargo
+ROUNDS  ?=
+NODES   ?= 3
+DIR     ?= .cluster
+NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
+DENY    := $(shell $(CARGO) deny --version >/dev/null 2>&1 && echo yes)
+SHCHECK := $(shell command -v shellcheck 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.PHONY: help deps build check fix test chaos demo cluster clean-cluster powercut million
+
+help: ## Show the tasks
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+deps: ## Look for what the build needs; install it where that is possible
+	@scripts/deps.sh
+
+build: deps ## Build target/release/quorate
+	$(CARGO) build --release --locked --bin quorate
+
+check: deps ## What CI checks, read-only: format, clippy, documentation, shell scripts, dependencies
+	$(CARGO) fmt --all -- --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	$(CARGO) clippy --locked --no-default-features --lib -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --lib
+ifdef SHCHECK
+	shellcheck scripts/*.sh .ci/run
+else
+	@echo "note: shellcheck is not installed: shell scripts are not checked"
+endif
+ifdef DENY
+	$(CARGO) deny --locked check
+else
+	@echo "note: cargo-deny is not installed: licences and advisories are not checked"
+endif
+
+fix: ## Format, and apply what clippy can fix by itself
+	$(CARGO) clippy --locked --all-targets --fix --allow-dirty --allow-staged
+	$(CARGO) fmt --all
+
+test: deps ## Run all tests but the long ones; the runner's summary comes last
+	$(CARGO) test --locked --doc
+ifdef NEXTEST
+	$(CARGO) nextest run --locked
+else
+	$(CARGO) test --locked --all-targets
+endif
+
+chaos: deps ## Kill nodes under load, release build: make chaos ROUNDS=200
+	$(CARGO) build --release --locked --bin quorate
+	QUORATE_TEST_BIN=$(CURDIR)/target/release/quorate QUORATE_CHAOS_ROUNDS=$(or $(ROUNDS),200) \
+		$(CARGO) test --locked --test it -- --nocapture --test-threads=1 process_chaos
+
+demo: deps ## Three real nodes, every consistency level, a killed leader: the tour
+	@scripts/demo.sh
+
+cluster: build ## Start a local cluster: make cluster NODES=3 DIR=.cluster
+	@scripts/cluster.sh start --nodes $(NODES) --dir $(DIR)
+
+clean-cluster: ## Stop the local cluster and delete its data
+	@scripts/cluster.sh stop --dir $(DIR)
+	@scripts/cluster.sh clean --dir $(DIR)
+
+powercut: build ## Simulated power cuts (root): make powercut ROUNDS=20
+	$(CARGO) build --release --locked --example load
+	@scripts/powercut.sh --rounds $(or $(ROUNDS),20)
+
+million: build ## Load a million keys, restart a member, print times, memory and disk
+	$(CARGO) build --release --locked --example bulk
+	scripts/million.sh
