@@ -20,8 +20,9 @@ use quorate::types::NodeId;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    sync::watch,
+    sync::{mpsc, watch},
     task::JoinSet,
+    time::Instant,
 };
 
 /// Bytes on their way from one member to another.
@@ -148,28 +149,62 @@ async fn connect(near: TcpStream, link: Link, mut weather: watch::Receiver<Weath
     }
 }
 
-/// Copies bytes, as the weather allows.
+/// Chunks that a delayed direction may hold; a reader in front of a full one waits.
+const ON_THE_WAY_MAX: usize = 1024;
+
+/// Bytes on their way, and when they arrive.
+type OnTheWay = (Instant, Vec<u8>);
+
+/// Copies bytes, as the weather allows. A delay makes each of them late, not the ones behind it later: a
+/// slow link has the throughput of a fast one.
 async fn copy(
+    source: impl AsyncRead + Unpin,
+    sink: impl AsyncWrite + Unpin,
+    direction: Direction,
+    weather: watch::Receiver<Weather>,
+) -> io::Result<()> {
+    let (depart, arrive) = mpsc::channel(ON_THE_WAY_MAX);
+    tokio::try_join!(
+        send_off(source, depart, direction, weather.clone()),
+        deliver(sink, arrive, direction, weather),
+    )?;
+    Ok(())
+}
+
+/// Reads bytes until the source ends or nobody wants them, and decides when each arrives.
+async fn send_off(
     mut source: impl AsyncRead + Unpin,
+    depart: mpsc::Sender<OnTheWay>,
+    direction: Direction,
+    weather: watch::Receiver<Weather>,
+) -> io::Result<()> {
+    loop {
+        let mut buffer = Vec::with_capacity(16 << 10);
+        if source.read_buf(&mut buffer).await? == 0 {
+            return Ok(());
+        }
+        let delay = weather.borrow().delay.get(&direction).copied().unwrap_or_default();
+        if depart.send((Instant::now() + delay, buffer)).await.is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// Writes bytes when they are due and the link is not cut.
+async fn deliver(
     mut sink: impl AsyncWrite + Unpin,
+    mut arrive: mpsc::Receiver<OnTheWay>,
     direction: Direction,
     mut weather: watch::Receiver<Weather>,
 ) -> io::Result<()> {
-    let mut buffer = vec![0; 16 << 10];
-    loop {
-        let read = source.read(&mut buffer).await?;
-        if read == 0 {
+    while let Some((due, bytes)) = arrive.recv().await {
+        tokio::time::sleep_until(due).await;
+        if weather.wait_for(|weather| !weather.cut.contains(&direction)).await.is_err() {
             return Ok(());
         }
-        let delay = match weather.wait_for(|weather| !weather.cut.contains(&direction)).await {
-            Ok(weather) => weather.delay.get(&direction).copied().unwrap_or_default(),
-            Err(_) => return Ok(()),
-        };
-        if !delay.is_zero() {
-            tokio::time::sleep(delay).await;
-        }
-        sink.write_all(&buffer[..read]).await?;
+        sink.write_all(&bytes).await?;
     }
+    Ok(())
 }
 
 #[tokio::test]
@@ -192,4 +227,30 @@ async fn a_cut_stops_bytes_in_one_direction_until_it_is_healed() {
     assert_eq!(&byte, b"a");
     drop(far);
     assert_eq!(near.read(&mut byte).await.expect("an end"), 0, "a dead process looks dead");
+}
+
+#[tokio::test]
+async fn a_delay_makes_bytes_late_but_does_not_hold_up_those_behind() {
+    let target = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let addr = target.local_addr().expect("a bound port").to_string();
+    let network = Network::start(&BTreeMap::from([(1, "127.0.0.1:1".to_owned()), (2, addr)])).await;
+    let mut near = TcpStream::connect(&network.detours[&(1, 2)]).await.expect("the proxy");
+    near.set_nodelay(true).expect("an open socket");
+    let (mut far, _) = target.accept().await.expect("the target is dialled");
+    let (delay, chunks) = (Duration::from_millis(100), 50);
+    network.delay_all(delay);
+
+    let began = Instant::now();
+    let sending = async {
+        for _ in 0..chunks {
+            near.write_all(b"a").await.expect("a write");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let mut bytes = vec![0; chunks];
+    let (_, read) = tokio::join!(sending, far.read_exact(&mut bytes));
+    read.expect("all of it arrives");
+    let took = began.elapsed();
+    assert!(took >= delay, "late: {took:?}");
+    assert!(took < delay * (chunks as u32) / 2, "but not one after the other: {took:?}");
 }
