@@ -2,9 +2,12 @@
 
 use std::{env, error::Error, fs, path::PathBuf};
 
-const PROTOS: [&str; 6] = [
+const PROTOS: [&str; 9] = [
     "quorate/v1/common.proto",
     "quorate/v1/kv.proto",
+    "quorate/v1/lease.proto",
+    "quorate/v1/watch.proto",
+    "quorate/v1/lock.proto",
     "quorate/v1/cluster.proto",
     "quorate/v1/maintenance.proto",
     "quorate/internal/command.proto",

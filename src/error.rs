@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
+
 use crate::types::{NodeId, Revision};
 
 /// Where the leader is, as far as the refusing member knows.
@@ -48,6 +50,32 @@ pub enum Error {
     /// The lease named in the request does not exist (any more).
     #[error("lease {0} does not exist")]
     LeaseNotFound(u64),
+    /// The lease id that was chosen is taken. Choose another, or let one be drawn.
+    #[error("lease {0} exists already")]
+    LeaseExists(u64),
+    /// The exactly-once session has ended. Nothing was done: open another. What earlier attempts of the same
+    /// request did is unknown.
+    #[error("session {0} has ended; nothing was done")]
+    SessionExpired(u64),
+    /// A request of the session with this number was acknowledged as answered: it is not applied any more.
+    #[error("request {seq} of the session is not applied: all below {acknowledged_below} are acknowledged")]
+    SessionSeq {
+        /// The number.
+        seq: u64,
+        /// The least that is not acknowledged.
+        acknowledged_below: u64,
+    },
+    /// A guard did not hold: the lock is no longer held with that token. Nothing was done. Stop what the lock
+    /// protects.
+    #[error("lock lost: {} is not held with token {token}{}", shown(.owner_key), holder(*.current_token))]
+    LockLost {
+        /// The key of the grant.
+        owner_key: Bytes,
+        /// The token that was carried.
+        token: Revision,
+        /// That of the present holder; 0: nobody's.
+        current_token: Revision,
+    },
     /// Only the leader can do that, and this member is not. Nothing was done: ask the leader.
     #[error("member is not the leader{}", hint(.leader))]
     NotLeader {
@@ -189,6 +217,10 @@ impl Error {
             Error::Compacted { .. } => "compacted",
             Error::FutureRevision { .. } => "future_revision",
             Error::LeaseNotFound(_) => "lease_not_found",
+            Error::LeaseExists(_) => "lease_exists",
+            Error::SessionExpired(_) => "session_expired",
+            Error::SessionSeq { .. } => "session_seq",
+            Error::LockLost { .. } => "lock_lost",
             Error::NotLeader { .. } => "not_leader",
             Error::WrongRoute { .. } => "wrong_route",
             Error::NoLeader => "no_leader",
@@ -225,6 +257,19 @@ fn of(limit: &str) -> (&'static str, &'static str) {
 
 fn hint(leader: &Option<LeaderHint>) -> String {
     leader.as_ref().map_or(String::new(), |leader| format!("; member {} is", leader.id))
+}
+
+/// Bytes of a key that an error shows.
+const SHOWN_BYTES: usize = 64;
+
+/// A key in printable form, cut when it is long.
+pub(crate) fn shown(key: &[u8]) -> String {
+    let more = if key.len() > SHOWN_BYTES { "…" } else { "" };
+    format!("\"{}{more}\"", key[..key.len().min(SHOWN_BYTES)].escape_ascii())
+}
+
+fn holder(token: Revision) -> String {
+    if token == 0 { "; nobody holds it".to_owned() } else { format!("; the holder has token {token}") }
 }
 
 fn have_text(have: &Option<Duration>) -> String {

@@ -34,7 +34,7 @@ impl Service {
     async fn write(&self, request: v1::TxnRequest, call: &Call) -> Result<v1::TxnResponse, Error> {
         let depth_max = self.node.limits().txn_depth_max;
         let txn = convert::txn(convert::required("txn", request.txn)?, depth_max)?;
-        Ok(self.node.txn(txn, call.options()?).await?.into())
+        Ok(self.node.txn(txn, call.write_options(request.exactness)?).await?.into())
     }
 
     async fn begin_scan(&self, request: v1::ScanRequest, call: Call) -> Result<Chunks, Error> {
@@ -92,7 +92,10 @@ impl v1::kv_server::Kv for Service {
 
     async fn put(&self, request: Request<v1::PutRequest>) -> Result<Response<v1::PutResponse>, Status> {
         let (call, request) = Call::split(request)?;
-        let put = async { self.node.put(request.into(), call.options()?).await };
+        let put = async {
+            let options = call.write_options(request.exactness.clone())?;
+            self.node.put(request.into(), options).await
+        };
         call.answer(put.await.map(Into::into))
     }
 
@@ -101,7 +104,10 @@ impl v1::kv_server::Kv for Service {
         request: Request<v1::DeleteRequest>,
     ) -> Result<Response<v1::DeleteResponse>, Status> {
         let (call, request) = Call::split(request)?;
-        let delete = async { self.node.delete(request.try_into()?, call.options()?).await };
+        let delete = async {
+            let options = call.write_options(request.exactness.clone())?;
+            self.node.delete(request.try_into()?, options).await
+        };
         call.answer(delete.await.map(Into::into))
     }
 
@@ -116,7 +122,10 @@ impl v1::kv_server::Kv for Service {
         request: Request<v1::CompactRequest>,
     ) -> Result<Response<v1::CompactResponse>, Status> {
         let (call, request) = Call::split(request)?;
-        let compact = async { self.node.compact(request.revision, call.options()?).await };
+        let compact = async {
+            let options = call.write_options(request.exactness)?;
+            self.node.compact(request.revision, options).await
+        };
         call.answer(compact.await.map(Into::into))
     }
 }

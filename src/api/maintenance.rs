@@ -33,6 +33,7 @@ fn response(hash: StateHash, request_id: &str) -> v1::StateHashResponse {
         hash: format!("{:032x}", hash.hash),
         revision: hash.revision,
         keys: hash.keys,
+        leases_hash: format!("{:032x}", hash.leases_hash),
     }
 }
 

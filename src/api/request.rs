@@ -18,7 +18,12 @@ use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
 use super::{deadline, refusal};
-use crate::{config::Config, error::Error, pb::convert, types::CallOptions};
+use crate::{
+    config::Config,
+    error::Error,
+    pb::{convert, v1},
+    types::CallOptions,
+};
 
 /// The metadata that names a request, in and out.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -58,7 +63,13 @@ impl Call {
         if left.is_zero() {
             return Err(late("the request itself"));
         }
-        Ok(CallOptions { timeout: Some(left), request_id: Some(self.request_id.clone()) })
+        let request_id = Some(self.request_id.clone());
+        Ok(CallOptions { timeout: Some(left), request_id, ..CallOptions::default() })
+    }
+
+    /// The same, with what a write's message says of its session and guards.
+    pub(super) fn write_options(&self, exactness: Option<v1::Exactness>) -> Result<CallOptions, Error> {
+        Ok(convert::with_exactness(self.options()?, exactness))
     }
 
     /// Waits for something that has no deadline of its own and changes nothing.
@@ -103,6 +114,10 @@ fn is_ordinary(error: &Error) -> bool {
             | Error::Compacted { .. }
             | Error::FutureRevision { .. }
             | Error::LeaseNotFound(_)
+            | Error::LeaseExists(_)
+            | Error::SessionExpired(_)
+            | Error::SessionSeq { .. }
+            | Error::LockLost { .. }
             | Error::NotLeader { .. }
             | Error::WrongRoute { .. }
             | Error::TooStale { .. }

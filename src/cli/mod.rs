@@ -122,7 +122,8 @@ struct Session<'a> {
 
 impl Session<'_> {
     fn options(&self) -> CallOptions {
-        CallOptions { timeout: Some(self.global.timeout), request_id: self.global.request_id.clone() }
+        let request_id = self.global.request_id.clone();
+        CallOptions { timeout: Some(self.global.timeout), request_id, ..CallOptions::default() }
     }
 }
 

@@ -6,7 +6,7 @@ use super::{ANSWER_BYTES_MAX, Client, call::Plan, routing::Target};
 use crate::{
     error::Error,
     pb::{
-        convert::{RequestKind, answer},
+        convert::{self, RequestKind, answer},
         v1::{self, kv_client::KvClient},
     },
     recipes::KvApi,
@@ -38,30 +38,38 @@ impl KvApi for Client {
     }
 
     async fn put(&self, put: Put, options: CallOptions) -> Result<WriteAnswer<Option<KeyValue>>, Error> {
+        let exactness = convert::exactness(&options);
         let plan = self.write_plan(options)?;
         let send = |channel, request| async move { service(channel).put(request).await };
-        let answered = self.call(&plan, v1::PutRequest::from(put), send).await?;
+        let request = v1::PutRequest { exactness, ..put.into() };
+        let answered = self.call(&plan, request, send).await?;
         self.learn_from_write(&answered.endpoint, answer::put(answered.message))
     }
 
     async fn delete(&self, delete: Delete, options: CallOptions) -> Result<WriteAnswer<DeleteResult>, Error> {
+        let exactness = convert::exactness(&options);
         let plan = self.write_plan(options)?;
         let send = |channel, request| async move { service(channel).delete(request).await };
-        let answered = self.call(&plan, v1::DeleteRequest::from(delete), send).await?;
+        let request = v1::DeleteRequest { exactness, ..delete.into() };
+        let answered = self.call(&plan, request, send).await?;
         self.learn_from_write(&answered.endpoint, answer::delete(answered.message))
     }
 
     async fn txn(&self, txn: Txn, options: CallOptions) -> Result<WriteAnswer<TxnResult>, Error> {
+        let exactness = convert::exactness(&options);
         let plan = self.write_plan(options)?;
         let send = |channel, request| async move { service(channel).txn(request).await };
-        let answered = self.call(&plan, v1::TxnRequest { txn: Some(txn.into()) }, send).await?;
+        let request = v1::TxnRequest { txn: Some(txn.into()), exactness };
+        let answered = self.call(&plan, request, send).await?;
         self.learn_from_write(&answered.endpoint, answer::txn(answered.message))
     }
 
     async fn compact(&self, revision: Revision, options: CallOptions) -> Result<WriteAnswer<()>, Error> {
+        let exactness = convert::exactness(&options);
         let plan = self.write_plan(options)?;
         let send = |channel, request| async move { service(channel).compact(request).await };
-        let answered = self.call(&plan, v1::CompactRequest { revision }, send).await?;
+        let request = v1::CompactRequest { revision, exactness };
+        let answered = self.call(&plan, request, send).await?;
         self.learn_from_write(&answered.endpoint, answer::compact(answered.message))
     }
 }

@@ -203,7 +203,8 @@ fn range() -> Range {
 }
 
 fn within(millis: u64) -> CallOptions {
-    CallOptions { timeout: Some(Duration::from_millis(millis)), request_id: Some("the-id".into()) }
+    let timeout = Some(Duration::from_millis(millis));
+    CallOptions { timeout, request_id: Some("the-id".into()), ..CallOptions::default() }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use crate::{
     config::Config,
     env::{Env, Moment},
     error::Error,
-    types::CallOptions,
+    types::{CallOptions, Guard, SessionSeq},
 };
 
 /// A call that has begun.
@@ -20,6 +20,10 @@ pub struct Call {
     pub began: Moment,
     /// When it must be answered.
     pub deadline: Instant,
+    /// Of a write: makes a retry safe.
+    pub session: Option<SessionSeq>,
+    /// Of a write: all must hold when it is applied.
+    pub guards: Vec<Guard>,
 }
 
 impl Call {
@@ -30,6 +34,8 @@ impl Call {
             request_id: options.request_id.unwrap_or_else(|| env.request_id()),
             began: env.now(),
             deadline: Instant::now() + timeout,
+            session: options.session,
+            guards: options.guards,
         }
     }
 

@@ -2,18 +2,23 @@
 //! programs.
 //!
 //! Map: `start` (identity, recovery, founding, Raft) · `write` and `read` (the ways of a request) · `rounds`,
-//! `certificate`, `lease` (what permits a read) · `peers` (both ends of talking to the leader) ·
+//! `certificate`, `lease` (what permits a read) · `leases`, `deadlines`, `expirer` (clients' leases, counted
+//! down by the leader alone) · `committed` (what a commit tells the rest of the node) · `peers` (both ends of talking to the leader) ·
 //! `housekeeping` · `shutdown`. Deliberately absent: anything that decides by a clock what the replicated
 //! state becomes.
 
 mod admission;
 mod call;
 mod certificate;
+mod committed;
+mod deadlines;
+mod expirer;
 mod founding;
 mod housekeeping;
 mod identity;
 mod leadership;
 mod lease;
+mod leases;
 mod peers;
 mod read;
 mod recover;
@@ -41,8 +46,8 @@ use tracing::error;
 pub use self::scan::ScanStream;
 pub use self::status::{Lag, Member, StateHash, Status};
 use self::{
-    admission::Admission, call::Call, certificate::Certificates, identity::DataDir, leadership::Leader,
-    lease::SuspensionGuard, rounds::Rounds,
+    admission::Admission, call::Call, certificate::Certificates, deadlines::Deadlines, identity::DataDir,
+    leadership::Leader, lease::SuspensionGuard, rounds::Rounds,
 };
 use crate::{
     config::Config,
@@ -52,7 +57,7 @@ use crate::{
         links::Links, log_store::LogStore, snapshots::SnapshotStore, state_machine::Applier, types::Raft,
     },
     recipes::KvApi,
-    state::{self, Applied, Compactor, Operation, Outcome, StateReader, View},
+    state::{self, Applied, Compactor, Hashed, Operation, Outcome, StateReader, View},
     types::{
         CallOptions, ClusterId, Consistency, Delete, DeleteResult, Header, KeyValue, Limits, NodeId, Put,
         Range, RangeAnswer, Revision, Txn, TxnResult, WriteAnswer, WriteEvidence,
@@ -81,6 +86,8 @@ struct Inner {
     certificates: Certificates,
     suspension: SuspensionGuard,
     admission: Admission,
+    /// When leases end, while this member leads.
+    deadlines: Arc<Deadlines>,
     /// What has been applied, as it moves.
     progress: watch::Receiver<View>,
     /// Bytes of commands applied since the start.
@@ -137,12 +144,11 @@ impl Node {
     pub async fn state_hash(&self, revision: Revision) -> Result<StateHash, Error> {
         let _place = self.inner.admission.read()?;
         let state = self.inner.state.clone();
-        let hashed = spawn_blocking(move || state.hash(revision)).await;
-        let hashed = hashed
-            .map_err(|panic| Error::Stopped(panic.to_string()))?
-            .map_err(|e| self.inner.unreadable(e))?;
-        let header = self.inner.header(String::new(), &hashed.view);
-        Ok(StateHash { header, hash: hashed.hash, revision: hashed.revision, keys: hashed.keys })
+        let hashed = spawn_blocking(move || (state.hash(revision), state.leases_hash())).await;
+        let (hashed, (leases_hash, view)) = hashed.map_err(|panic| Error::Stopped(panic.to_string()))?;
+        let Hashed { hash, revision, keys, .. } = hashed.map_err(|e| self.inner.unreadable(e))?;
+        let header = self.inner.header(String::new(), &view);
+        Ok(StateHash { header, hash, revision, keys, leases_hash })
     }
 
     /// True once this member has recovered and a quorum has confirmed its position; false again when it shuts
@@ -177,12 +183,17 @@ impl Node {
     ) -> Result<WriteAnswer<T>, Error> {
         let node = &self.inner;
         let call = Call::begin(options, &node.config, &node.env);
-        let Applied { log_index, log_term, revision, outcome } = node.write(op, &call).await?;
-        let wrong = || Error::Protocol("the state machine answered another question".to_owned());
+        let Applied { log_index, log_term, revision, outcome, deduplicated } = node.write(op, &call).await?;
+        let wrong = || match deduplicated {
+            true => {
+                Error::Invalid("this seq of the session was used for a request of another kind".to_owned())
+            }
+            false => Error::Protocol("the state machine answered another question".to_owned()),
+        };
         // Both of the write itself, wherever it was proposed: this member may be behind it, or beyond.
         let own = node.header(call.request_id, &node.state.position());
         let header = Header { revision, applied_index: log_index, ..own };
-        let write = WriteEvidence { log_index, log_term, deduplicated: false };
+        let write = WriteEvidence { log_index, log_term, deduplicated };
         Ok(WriteAnswer { header, result: result(outcome).ok_or_else(wrong)?, write })
     }
 }

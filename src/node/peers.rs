@@ -1,6 +1,9 @@
 //! Conversations with the leader, from both ends: read indexes and forwarded writes.
 
-use std::sync::{Arc, Weak};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use openraft::{LinearizerOption, ReadPolicy, errors::LinearizableReadError, errors::RaftError};
@@ -12,7 +15,7 @@ use crate::{
     error::Error,
     raft::{service::LeaderHandler, types::Peer},
     state::Applied,
-    types::{CallOptions, NodeId},
+    types::{CallOptions, LeaseId, NodeId},
 };
 
 impl Inner {
@@ -70,7 +73,9 @@ impl Inner {
         (by_lease, request_id): (bool, &str),
     ) -> Result<(u64, u64), Error> {
         let patience = self.config.election_timeout_max * 2;
-        let options = CallOptions { timeout: Some(patience), request_id: Some(request_id.to_owned()) };
+        let request_id = request_id.to_owned();
+        let options =
+            CallOptions { timeout: Some(patience), request_id: Some(request_id), ..CallOptions::default() };
         let call = Call::begin(options, &self.config, &self.env);
         let mut link = self.links.to(id, &peer.peer_addr).map_err(Error::Protocol)?;
         match call
@@ -91,6 +96,24 @@ impl NodeHandler {
     fn node(&self) -> Result<Arc<Inner>, Error> {
         self.0.upgrade().ok_or(Error::ShuttingDown)
     }
+
+    /// Begins a call of a peer. The member that forwards has the client's deadline, and ends this call with
+    /// it: not sooner than that.
+    fn begin(&self, options: CallOptions) -> Result<(Arc<Inner>, Call), Error> {
+        let node = self.node()?;
+        let options = CallOptions { timeout: Some(node.config.timeout_max), ..options };
+        let call = Call::begin(options, &node.config, &node.env);
+        Ok((node, call))
+    }
+
+    /// The same, for what only a leader does.
+    fn leading(&self, options: CallOptions) -> Result<(Arc<Inner>, Call), Error> {
+        let (node, call) = self.begin(options)?;
+        match node.leader() {
+            Leader::Me => Ok((node, call)),
+            Leader::Other(..) | Leader::Unknown => Err(node.not_leader()),
+        }
+    }
 }
 
 impl LeaderHandler for NodeHandler {
@@ -107,12 +130,19 @@ impl LeaderHandler for NodeHandler {
     }
 
     async fn propose(&self, command: Bytes, options: CallOptions) -> Result<Applied, Error> {
-        let node = self.node()?;
-        // The member that forwards has the client's deadline, and ends this call with it: not sooner than
-        // that.
-        let options = CallOptions { timeout: Some(node.config.timeout_max), ..options };
-        let call = Call::begin(options, &node.config, &node.env);
+        let (node, call) = self.begin(options)?;
         debug!(request_id = %call.request_id, "a peer forwards a write");
         node.propose_forwarded(command, &call).await
+    }
+
+    async fn keep_alive(&self, lease: LeaseId, options: CallOptions) -> Result<(u64, Duration), Error> {
+        let (node, call) = self.leading(options)?;
+        debug!(request_id = %call.request_id, lease, "a peer asks to renew a lease");
+        node.keep_alive_here(lease, &call).await
+    }
+
+    async fn lease_time(&self, lease: LeaseId, options: CallOptions) -> Result<(Duration, u64), Error> {
+        let (node, call) = self.leading(options)?;
+        node.lease_time_here(lease, &call).await
     }
 }

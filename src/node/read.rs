@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::{Inner, call::Call, leadership::Leader, rounds::Round};
 use crate::{
     error::Error,
-    state::{Operation, View},
+    state::{Command, Operation, View},
     types::{Consistency, Evidence, Level, Mechanism, MemberRole, Route, Waited},
 };
 
@@ -76,7 +76,9 @@ impl Inner {
                 Ok(Permission::new(level, Mechanism::ReadIndex, Some(round.index)))
             }
             Level::Log => {
-                let marker = self.propose(Operation::Marker, call).await?;
+                let request_id = call.request_id.clone();
+                let marker = Command { request_id, ..Command::from(Operation::Marker) };
+                let marker = self.propose(marker, call).await?;
                 Ok(Permission::new(level, Mechanism::LogEntry, Some(marker.log_index)))
             }
             Level::Lease => self.by_lease(level, call).await,
@@ -164,7 +166,7 @@ impl Inner {
     }
 
     /// Waits until the entry at `index` is applied here.
-    async fn applied_to(&self, index: u64, call: &Call) -> Result<(), Error> {
+    pub async fn applied_to(&self, index: u64, call: &Call) -> Result<(), Error> {
         let mut progress = self.progress.clone();
         let reached = progress.wait_for(|view| view.applied.is_some_and(|at| at.index >= index));
         call.within("this member to apply the log", reached).await?.map_err(|_| Error::ShuttingDown)?;

@@ -14,6 +14,8 @@ use super::{
     Inner, Node,
     admission::Admission,
     certificate::Certificates,
+    committed::Sink,
+    deadlines::Deadlines,
     founding::Founding,
     identity::DataDir,
     lease::SuspensionGuard,
@@ -99,7 +101,14 @@ impl Starting {
             Arc::new(Links::new(self.config.id, cluster_id, self.env.net(), self.config.peer_dial.clone()));
         let state = ground.machine.reader();
         let compactor = ground.machine.compactor();
-        let applier = Applier::new(ground.machine, ground.home, log.clone(), ground.snapshots.clone());
+        let deadlines = Arc::new(Deadlines::default());
+        let sink = Sink { env: self.env.clone(), deadlines: deadlines.clone() };
+        let applier = Applier::new(
+            ground.machine,
+            ground.home,
+            (log.clone(), ground.snapshots.clone()),
+            Box::new(sink),
+        );
         let (progress, applied_bytes) = (applier.progress(), applier.applied_bytes());
         let network = Network { links: links.clone(), me: self.config.id };
         let guard = match pristine || self.config.members.len() == 1 {
@@ -121,6 +130,7 @@ impl Starting {
         let free = self.dir.free_bytes().unwrap_or(u64::MAX);
         let inner = Arc::new(Inner {
             admission: Admission::new(&self.config.limits),
+            deadlines,
             started: self.env.now(),
             contact: AtomicU64::new(0),
             free: AtomicU64::new(free),
@@ -223,6 +233,7 @@ impl Inner {
         self.spawn(watch_for_failure(self.clone()));
         self.spawn(note_leaders(self.clone()));
         self.spawn(become_ready(self.clone()));
+        self.spawn_countdown();
         self.spawn_housekeeping();
     }
 

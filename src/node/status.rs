@@ -88,6 +88,8 @@ pub struct StateHash {
     pub revision: Revision,
     /// Keys visible at it.
     pub keys: u64,
+    /// Of all leases and sessions at the header's applied index. They have no history.
+    pub leases_hash: u128,
 }
 
 impl Inner {

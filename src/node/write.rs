@@ -23,18 +23,19 @@ enum Attempt {
 impl Inner {
     /// Applies an operation to the replicated state; refusals are errors.
     pub async fn write(&self, op: Operation, call: &Call) -> Result<Applied, Error> {
-        state::validate(&op, &self.config.limits)?;
+        let (session, guards) = (call.session, call.guards.clone());
+        let command = Command { request_id: call.request_id.clone(), session, guards, op };
+        state::validate_command(&command, &self.config.limits)?;
         let _place = self.admission.write()?;
-        let applied = self.propose(op, call).await?;
+        let applied = self.propose(command, call).await?;
         match applied.outcome {
             Outcome::Refused(refusal) => Err(refusal.into()),
             _ => Ok(applied),
         }
     }
 
-    /// Proposes an operation, wherever the leader is, until the deadline or until nobody leads for too long.
-    pub async fn propose(&self, op: Operation, call: &Call) -> Result<Applied, Error> {
-        let command = Command { request_id: call.request_id.clone(), op };
+    /// Proposes a command, wherever the leader is, until the deadline or until nobody leads for too long.
+    pub async fn propose(&self, command: Command, call: &Call) -> Result<Applied, Error> {
         let proposal = Proposal::new(command).map_err(|error| Error::Invalid(error.to_string()))?;
         if proposal.encoded().len() > self.config.limits.request_bytes_max {
             return Err(Error::TooLarge {
@@ -84,7 +85,7 @@ impl Inner {
     /// Proposes on behalf of a follower: here or not at all.
     pub async fn propose_forwarded(&self, encoded: bytes::Bytes, call: &Call) -> Result<Applied, Error> {
         let proposal = Proposal::decode(encoded).map_err(|error| Error::Invalid(error.to_string()))?;
-        state::validate(&proposal.command().op, &self.config.limits)?;
+        state::validate_command(proposal.command(), &self.config.limits)?;
         let _place = self.admission.write()?;
         if !matches!(self.leader(), Leader::Me) {
             return Err(self.not_leader());
@@ -120,9 +121,13 @@ impl Inner {
 
 fn adds(op: &Operation) -> bool {
     match op {
-        Operation::Put(_) => true,
+        Operation::Put(_) | Operation::Grant(_) => true,
         Operation::Txn(txn) => txn_adds(txn),
-        Operation::Delete(_) | Operation::Compact(_) | Operation::Marker => false,
+        Operation::Delete(_)
+        | Operation::Compact(_)
+        | Operation::Marker
+        | Operation::Revoke(_)
+        | Operation::Expire(_) => false,
     }
 }
 

@@ -22,7 +22,7 @@ use crate::{
         internal::{self as pb, peer_client::PeerClient},
     },
     state::Applied,
-    types::{ClusterId, NodeId},
+    types::{ClusterId, LeaseId, NodeId},
 };
 
 /// Bytes of one peer message. Far above what a batch of entries is cut to, so that a single entry of the
@@ -136,6 +136,32 @@ impl Link {
             self.client.propose(request).await.map_err(|status| self.failed(&status, RequestKind::Write))?;
         codec::decode_applied(reply.into_inner().applied)
             .map_err(|error| Error::UnknownOutcome(error.to_string()))
+    }
+
+    /// Has the leader renew a lease: its term, and the time to live.
+    pub async fn keep_alive(
+        &mut self,
+        lease: LeaseId,
+        request_id: &str,
+        timeout: Duration,
+    ) -> Result<(u64, Duration), Error> {
+        let request = with_request_id(self.request(pb::KeepAliveRequest { lease }, timeout), request_id);
+        let reply = self.client.keep_alive(request).await;
+        let reply = reply.map_err(|status| self.failed(&status, RequestKind::Read))?.into_inner();
+        Ok((reply.term, Duration::from_millis(reply.ttl_ms)))
+    }
+
+    /// Asks the leader what is left of a lease, and which index must be applied before the rest is read.
+    pub async fn lease_time(
+        &mut self,
+        lease: LeaseId,
+        request_id: &str,
+        timeout: Duration,
+    ) -> Result<(Duration, u64), Error> {
+        let request = with_request_id(self.request(pb::LeaseTimeRequest { lease }, timeout), request_id);
+        let reply = self.client.lease_time(request).await;
+        let reply = reply.map_err(|status| self.failed(&status, RequestKind::Read))?.into_inner();
+        Ok((Duration::from_millis(reply.remaining_ms), reply.index))
     }
 
     /// Asks a member who it is.

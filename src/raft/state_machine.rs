@@ -30,7 +30,7 @@ use super::{
 };
 use crate::{
     log,
-    state::{self, ApplyBatch, PinnedSnapshot, Position, StateMachine, View, snapshot},
+    state::{self, ApplyBatch, Committed, PinnedSnapshot, Position, StateMachine, View, snapshot},
     storage::EngineHome,
 };
 
@@ -47,21 +47,38 @@ pub struct Applier {
     snapshots: Arc<SnapshotStore>,
     progress: watch::Sender<View>,
     applied_bytes: Arc<AtomicU64>,
+    sink: Box<dyn CommitSink>,
+}
+
+/// Is told what each commit made visible, in order. On the apply path: it must be short, and must not wait.
+pub trait CommitSink: Send + Sync + 'static {
+    /// A chunk of entries was committed; `view` is where the state stands now.
+    fn committed(&self, committed: Committed, view: &View);
+
+    /// The whole state was replaced by a snapshot's.
+    fn replaced(&self, view: &View);
+}
+
+/// Nobody is told.
+impl CommitSink for () {
+    fn committed(&self, _: Committed, _: &View) {}
+
+    fn replaced(&self, _: &View) {}
 }
 
 type Chunk = Vec<EntryResponder<TypeConfig>>;
 
 impl Applier {
-    /// Over a recovered machine. `applied_bytes` counts the bytes of applied commands, for whoever decides on
+    /// Over a recovered machine, with the log and snapshots behind it. `applied_bytes` counts the bytes of applied commands, for whoever decides on
     /// snapshots.
     pub fn new(
         machine: StateMachine,
         home: Arc<dyn EngineHome>,
-        log: LogStore,
-        snapshots: Arc<SnapshotStore>,
+        (log, snapshots): (LogStore, Arc<SnapshotStore>),
+        sink: Box<dyn CommitSink>,
     ) -> Applier {
         let progress = watch::Sender::new(machine.reader().position());
-        Applier { machine, home, log, snapshots, progress, applied_bytes: Arc::default() }
+        Applier { machine, home, log, snapshots, progress, applied_bytes: Arc::default(), sink }
     }
 
     /// What has been applied, as it moves.
@@ -83,8 +100,10 @@ impl Applier {
             let response = self.apply_entry(&mut batch, entry.log_id(), entry.payload)?;
             answers.extend(responder.map(|responder| (responder, response)));
         }
-        self.machine.commit(batch).map_err(io::Error::other)?;
-        self.publish();
+        let committed = self.machine.commit(batch).map_err(io::Error::other)?;
+        let view = self.machine.reader().position();
+        self.sink.committed(committed, &view);
+        self.progress.send_replace(view);
         for (responder, response) in answers {
             responder.send(response);
         }
@@ -115,8 +134,10 @@ impl Applier {
         Ok(Response::Internal)
     }
 
-    fn publish(&self) {
-        self.progress.send_replace(self.machine.reader().position());
+    fn replaced(&self) {
+        let view = self.machine.reader().position();
+        self.sink.replaced(&view);
+        self.progress.send_replace(view);
     }
 }
 
@@ -208,7 +229,7 @@ impl RaftStateMachine<TypeConfig> for Applier {
             load_snapshot(&*home, &file).map_err(io::Error::other)
         });
         self.machine.replace(loaded.await.map_err(io::Error::other)??);
-        self.publish();
+        self.replaced();
         info!(last = %last, "installed a snapshot");
         Ok(())
     }

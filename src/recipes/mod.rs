@@ -1,12 +1,15 @@
 //! What both a node and a client can do: recipes (locks, elections) are written once over it.
 
-use std::future::Future;
+use std::{future::Future, pin::Pin};
+
+use futures::Stream;
 
 use crate::{
     error::Error,
     types::{
-        CallOptions, Consistency, Delete, DeleteResult, KeyValue, Put, Range, RangeAnswer, Revision, Txn,
-        TxnResult, WriteAnswer,
+        CallOptions, Consistency, Delete, DeleteResult, Grant, Granted, Header, KeptAlive, KeyValue, LeaseId,
+        LeaseInfo, LeaseSummary, Put, Range, RangeAnswer, Revision, Revoked, Txn, TxnResult, Watch,
+        WatchUpdate, WriteAnswer,
     },
 };
 
@@ -48,3 +51,86 @@ pub trait KvApi: Send + Sync {
         options: CallOptions,
     ) -> impl Future<Output = Result<WriteAnswer<()>, Error>> + Send;
 }
+
+/// Leases, as a node and a client both offer them.
+pub trait LeaseApi: Send + Sync {
+    /// Grants a lease.
+    ///
+    /// # Errors
+    /// `LeaseExists` for a chosen id that is taken; `Overloaded` when there are too many.
+    fn grant(
+        &self,
+        grant: Grant,
+        options: CallOptions,
+    ) -> impl Future<Output = Result<WriteAnswer<Granted>, Error>> + Send;
+
+    /// Ends a lease; its keys go in one revision.
+    ///
+    /// # Errors
+    /// `LeaseNotFound`.
+    fn revoke(
+        &self,
+        lease: LeaseId,
+        options: CallOptions,
+    ) -> impl Future<Output = Result<WriteAnswer<Revoked>, Error>> + Send;
+
+    /// Renews a lease: it lives at least its time to live from the moment of the call.
+    ///
+    /// # Errors
+    /// `LeaseNotFound`: it has ended.
+    fn keep_alive(
+        &self,
+        lease: LeaseId,
+        options: CallOptions,
+    ) -> impl Future<Output = Result<KeptAlive, Error>> + Send;
+
+    /// A lease as it is now; with `keys` also which are attached.
+    ///
+    /// # Errors
+    /// `LeaseNotFound`.
+    fn time_to_live(
+        &self,
+        lease: LeaseId,
+        keys: bool,
+        options: CallOptions,
+    ) -> impl Future<Output = Result<LeaseInfo, Error>> + Send;
+
+    /// Leases with ids above `after`, at most `limit` (0: as many as one answer may hold); whether there are
+    /// more.
+    fn leases(
+        &self,
+        after: LeaseId,
+        limit: u64,
+        options: CallOptions,
+    ) -> impl Future<Output = Result<LeaseList, Error>> + Send;
+}
+
+/// A part of all leases.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseList {
+    /// Who answered.
+    pub header: Header,
+    /// In order of id.
+    pub leases: Vec<LeaseSummary>,
+    /// Whether there are more behind the last.
+    pub more: bool,
+}
+
+/// What a watch tells, until its end. An error is its last item.
+pub type WatchStream = Pin<Box<dyn Stream<Item = Result<WatchUpdate, Error>> + Send>>;
+
+/// Watches, as a node and a client both offer them.
+pub trait WatchApi: Send + Sync {
+    /// Watches keys. The first update is `Created`. A client resumes by itself on another member when one is
+    /// lost, without a gap and without telling anything twice.
+    ///
+    /// # Errors
+    /// `Invalid`, `TooLarge`; in the stream: `Compacted` where the history asked for is gone, `Overloaded`
+    /// when there are too many watches.
+    fn watch(&self, watch: Watch) -> impl Future<Output = Result<WatchStream, Error>> + Send;
+}
+
+/// All that recipes need.
+pub trait Api: KvApi + LeaseApi + WatchApi {}
+
+impl<T: KvApi + LeaseApi + WatchApi> Api for T {}

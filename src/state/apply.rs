@@ -1,19 +1,26 @@
-//! Executing one command on a batch.
+//! Executing one command on a batch: is it new to its session, do its guards hold, then the operation.
 //!
 //! The answer's size is bounded here and not by configuration: members must give the same answer, whatever
 //! each is configured to. A range inside a transaction is cut and says `more`; deleted or replaced pairs
 //! (`prev_kv`) cannot be cut without a lie, so that a command which asks for too many of them is refused.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use super::{
-    Corruption, Outcome, Refusal,
+    Applied, Command, Corruption, Outcome, Position, Refusal,
     block::{Entry, Record, RecordId},
-    command::Operation,
+    command::{Expire, GrantLease, Operation},
+    leases::{Change, Recall},
     overlay::{ApplyBatch, Found, Mark},
     range::{self, Room, Selection},
+    stored,
 };
-use crate::types::{Delete, DeleteResult, KeyValue, Put, Range, RangeResult, Revision};
+use crate::types::{
+    Delete, DeleteResult, Granted, Guard, KeyRange, KeyValue, LeaseId, LockKey, Put, Range, RangeResult,
+    Revision, Revoked, SessionSeq,
+};
 
 /// Bytes in the answer to one command: keys, values, and [`PAIR_BYTES`] for each pair.
 const ANSWER_BYTES_MAX: usize = 3 << 20;
@@ -35,13 +42,77 @@ impl From<Corruption> for Stop {
     }
 }
 
+/// Applies the command of the entry `at`.
+pub(super) fn apply(batch: &mut ApplyBatch, at: Position, command: &Command) -> Result<Applied, Corruption> {
+    let Some(request) = &command.session else { return once(batch, at, command) };
+    let recalled = batch.leases.recall(request).map_err(|why| Corruption::damaged("a response", why))?;
+    match recalled {
+        Recall::Stored(applied) => Ok(applied),
+        Recall::Refused(refusal) => Ok(answer(batch, at, Outcome::Refused(refusal))),
+        Recall::New => {
+            let applied = once(batch, at, command)?;
+            remember(batch, request, &applied);
+            Ok(applied)
+        }
+    }
+}
+
+fn once(batch: &mut ApplyBatch, at: Position, command: &Command) -> Result<Applied, Corruption> {
+    let outcome = match lost(batch, &command.guards)? {
+        Some(refusal) => Outcome::Refused(refusal),
+        None => execute(batch, at, &command.op)?,
+    };
+    Ok(answer(batch, at, outcome))
+}
+
+fn answer(batch: &ApplyBatch, at: Position, outcome: Outcome) -> Applied {
+    let revision = batch.head.revision;
+    Applied { log_index: at.index, log_term: at.term, revision, outcome, deduplicated: false }
+}
+
+/// Keeps the response of a session's request. One that ended its own session leaves nothing.
+fn remember(batch: &mut ApplyBatch, request: &SessionSeq, applied: &Applied) {
+    let SessionSeq { id: session, seq, ack_below } = *request;
+    if ack_below > 0 {
+        batch.push_lease(Change::Acknowledge { session, below: ack_below.min(seq) });
+    }
+    batch.push_lease(Change::Respond { session, seq, response: stored::encode(applied) });
+}
+
+/// The refusal for the first guard that does not hold.
+fn lost(batch: &ApplyBatch, guards: &[Guard]) -> Result<Option<Refusal>, Corruption> {
+    for Guard { owner_key, fencing_token } in guards {
+        let create = batch.find(owner_key).map(|found| found.entry.create);
+        if create != Some(*fencing_token) {
+            let current_token = holder(batch, owner_key, create)?;
+            let owner_key = owner_key.clone();
+            return Ok(Some(Refusal::LockLost { owner_key, token: *fencing_token, current_token }));
+        }
+    }
+    Ok(None)
+}
+
+/// The token of whoever is first in the queue that `key` was a place of; of another key its own, `create`.
+fn holder(batch: &ApplyBatch, key: &Bytes, create: Option<Revision>) -> Result<Revision, Corruption> {
+    let Some(LockKey { name, .. }) = LockKey::decode(key) else { return Ok(create.unwrap_or(0)) };
+    let queue: KeyRange = LockKey::queue(&name);
+    let mut first = None;
+    batch.for_each(&queue, |found| {
+        if LockKey::decode(&found.key).is_some_and(|place| place.name == name) {
+            first = Some(first.map_or(found.entry.create, |first: Revision| first.min(found.entry.create)));
+        }
+        Ok::<_, Corruption>(())
+    })?;
+    Ok(first.unwrap_or(0))
+}
+
 /// Executes an operation. A refusal leaves the batch as it was.
-pub(super) fn execute(batch: &mut ApplyBatch, op: &Operation) -> Result<Outcome, Corruption> {
+fn execute(batch: &mut ApplyBatch, at: Position, op: &Operation) -> Result<Outcome, Corruption> {
     let mark = batch.mark();
     let mut execution = Execution::new(batch);
-    match execution.operation(op) {
+    match execution.operation(at, op) {
         Ok(outcome) => {
-            execution.finish(mark);
+            execution.finish(&mark);
             Ok(outcome)
         }
         Err(Stop::Refused(refusal)) => {
@@ -68,24 +139,27 @@ impl<'a> Execution<'a> {
     }
 
     /// A command that changed something made a revision.
-    fn finish(&mut self, mark: Mark) {
+    fn finish(&mut self, mark: &Mark) {
         if self.batch.changed_since(mark) {
             self.batch.head.revision = self.revision;
         }
     }
 
-    fn operation(&mut self, op: &Operation) -> Result<Outcome, Stop> {
+    fn operation(&mut self, at: Position, op: &Operation) -> Result<Outcome, Stop> {
         match op {
             Operation::Put(put) => self.put(put).map(Outcome::Put),
             Operation::Delete(delete) => self.delete(delete).map(Outcome::Delete),
             Operation::Txn(txn) => self.txn(txn).map(Outcome::Txn),
             Operation::Compact(revision) => self.compact(*revision),
             Operation::Marker => Ok(Outcome::Marker),
+            Operation::Grant(grant) => self.grant(grant),
+            Operation::Revoke(lease) => self.revoke(*lease),
+            Operation::Expire(expire) => Ok(self.expire(at, expire)),
         }
     }
 
     pub(super) fn put(&mut self, put: &Put) -> Result<Option<KeyValue>, Stop> {
-        if put.lease != 0 {
+        if put.lease != 0 && self.batch.leases.get(put.lease).is_none() {
             return Err(Stop::Refused(Refusal::LeaseNotFound(put.lease)));
         }
         let previous = self.batch.find(&put.key);
@@ -100,7 +174,7 @@ impl<'a> Execution<'a> {
         };
         let entry = Entry { main: id.main, sub: id.sub, create, version, lease: put.lease, tombstone: false };
         let record = Record { entry, key: put.key.clone(), value: put.value.clone() };
-        self.batch.push(record, previous.as_ref().map(|found| &found.entry));
+        self.batch.push(record);
         Ok(answer)
     }
 
@@ -115,10 +189,47 @@ impl<'a> Execution<'a> {
             if delete.prev_kv {
                 result.prev_kvs.push(self.previous_pair(&found)?);
             }
-            let entry = Entry::tombstone(self.next_id());
-            self.batch.push(Record { entry, key: found.key, value: Bytes::new() }, Some(&found.entry));
+            self.remove(found.key);
         }
         Ok(result)
+    }
+
+    fn remove(&mut self, key: Bytes) {
+        let entry = Entry::tombstone(self.next_id());
+        self.batch.push(Record { entry, key, value: Bytes::new() });
+    }
+
+    fn grant(&mut self, grant: &GrantLease) -> Result<Outcome, Stop> {
+        self.batch.leases.check(grant).map_err(Stop::Refused)?;
+        let GrantLease { lease, ttl_ms, session, .. } = *grant;
+        self.batch.push_lease(Change::Grant { lease, ttl_ms, session });
+        Ok(Outcome::Grant(Granted { id: lease, ttl: Duration::from_millis(ttl_ms) }))
+    }
+
+    fn revoke(&mut self, lease: LeaseId) -> Result<Outcome, Stop> {
+        match self.end(lease) {
+            Some(deleted) => Ok(Outcome::Revoke(Revoked { deleted })),
+            None => Err(Stop::Refused(Refusal::LeaseNotFound(lease))),
+        }
+    }
+
+    /// The leader that counted them down must still have led when it appended the entry: every later leader
+    /// has given the leases their time again.
+    fn expire(&mut self, at: Position, expire: &Expire) -> Outcome {
+        let counted = expire.term == at.term;
+        let doomed = expire.leases.iter().filter(|_| counted);
+        let ended: Vec<u64> = doomed.filter_map(|lease| self.end(*lease)).collect();
+        Outcome::Expire { leases: ended.len() as u64, deleted: ended.iter().sum() }
+    }
+
+    /// Ends a lease, if it exists; gives how many keys went with it.
+    fn end(&mut self, lease: LeaseId) -> Option<u64> {
+        self.batch.leases.get(lease)?;
+        let keys = self.batch.keys_of(lease);
+        let deleted = keys.len() as u64;
+        keys.into_iter().for_each(|found| self.remove(found.key));
+        self.batch.push_lease(Change::End { lease });
+        Some(deleted)
     }
 
     pub(super) fn range(&mut self, range: &Range) -> Result<RangeResult, Stop> {

@@ -1,8 +1,15 @@
 //! What the replicated state machine is told, and what it answers.
 
+use std::time::Duration;
+
+use bytes::Bytes;
+
 use crate::{
     error::Error,
-    types::{Delete, DeleteResult, KeyValue, LeaseId, Put, Revision, Txn, TxnResult},
+    types::{
+        Delete, DeleteResult, Granted, Guard, KeyValue, LeaseId, Put, Revision, Revoked, SessionSeq, Txn,
+        TxnResult,
+    },
 };
 
 /// One entry of the replicated log, decoded.
@@ -10,8 +17,19 @@ use crate::{
 pub struct Command {
     /// For the logs of the members that apply it; no effect on the state.
     pub request_id: String,
+    /// Exactly once: repeated, it gives the stored response.
+    pub session: Option<SessionSeq>,
+    /// All must hold, else it is refused.
+    pub guards: Vec<Guard>,
     /// What to do.
     pub op: Operation,
+}
+
+impl From<Operation> for Command {
+    /// Without a name, a session or guards.
+    fn from(op: Operation) -> Command {
+        Command { request_id: String::new(), session: None, guards: Vec::new(), op }
+    }
 }
 
 /// What a command does.
@@ -27,6 +45,36 @@ pub enum Operation {
     Compact(Revision),
     /// Nothing: reads of level `log` wait for it.
     Marker,
+    /// Grant a lease.
+    Grant(GrantLease),
+    /// End a lease.
+    Revoke(LeaseId),
+    /// End leases whose time has run out.
+    Expire(Expire),
+}
+
+/// A lease to grant. The bounds are the proposer's: members may be configured differently, and must agree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GrantLease {
+    /// Its id: positive.
+    pub lease: LeaseId,
+    /// How long it lives without a keep-alive; not used here.
+    pub ttl_ms: u64,
+    /// Whether it keeps responses.
+    pub session: bool,
+    /// Leases that there may be.
+    pub leases_max: u64,
+    /// Sessions that there may be.
+    pub sessions_max: u64,
+}
+
+/// Leases to end, because the leader of `term` has counted their time down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expire {
+    /// Which; those that do not exist any more are passed over.
+    pub leases: Vec<LeaseId>,
+    /// Ignored unless the entry's own term is this: another leader has given them their time again.
+    pub term: u64,
 }
 
 /// What applying a command gave. Deterministic: the same on every member.
@@ -40,6 +88,8 @@ pub struct Applied {
     pub revision: Revision,
     /// The answer.
     pub outcome: Outcome,
+    /// Whether it is the stored response of an earlier attempt.
+    pub deduplicated: bool,
 }
 
 /// The answer to a command.
@@ -55,6 +105,17 @@ pub enum Outcome {
     Compact,
     /// Passed.
     Marker,
+    /// The lease.
+    Grant(Granted),
+    /// What went with the lease.
+    Revoke(Revoked),
+    /// How many leases ended, and how many keys went with them.
+    Expire {
+        /// Leases.
+        leases: u64,
+        /// Keys.
+        deleted: u64,
+    },
     /// Nothing was changed, and this is why.
     Refused(Refusal),
 }
@@ -76,8 +137,35 @@ pub enum Refusal {
         /// What there is.
         current: Revision,
     },
-    /// A put names a lease that does not exist.
+    /// The lease named does not exist.
     LeaseNotFound(LeaseId),
+    /// The lease to grant exists.
+    LeaseExists(LeaseId),
+    /// A bound is reached.
+    TooMany {
+        /// Its name in the configuration.
+        what: String,
+        /// The bound.
+        limit: u64,
+    },
+    /// The session does not exist (any more).
+    SessionExpired(LeaseId),
+    /// The request was acknowledged: it is not applied any more.
+    SessionSeq {
+        /// Its number.
+        seq: u64,
+        /// The least that is not acknowledged.
+        acknowledged_below: u64,
+    },
+    /// A guard does not hold.
+    LockLost {
+        /// The key of the grant.
+        owner_key: Bytes,
+        /// The token that was carried.
+        token: Revision,
+        /// The present holder's; 0: nobody holds it.
+        current_token: Revision,
+    },
     /// The pairs to answer with (`prev_kv`) are too many: ask for fewer, or delete without.
     AnswerTooLarge {
         /// Bytes that one answer may hold.
@@ -87,12 +175,22 @@ pub enum Refusal {
     },
 }
 
+/// When to try again after a bound was reached: somebody's lease has to end first.
+const RETRY_AFTER: Duration = Duration::from_secs(1);
+
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Error {
         match refusal {
             Refusal::Compacted { requested, compacted } => Error::Compacted { requested, compacted },
             Refusal::FutureRevision { requested, current } => Error::FutureRevision { requested, current },
             Refusal::LeaseNotFound(lease) => Error::LeaseNotFound(lease),
+            Refusal::LeaseExists(lease) => Error::LeaseExists(lease),
+            Refusal::TooMany { what, limit } => Error::Overloaded { what, limit, retry_after: RETRY_AFTER },
+            Refusal::SessionExpired(session) => Error::SessionExpired(session),
+            Refusal::SessionSeq { seq, acknowledged_below } => Error::SessionSeq { seq, acknowledged_below },
+            Refusal::LockLost { owner_key, token, current_token } => {
+                Error::LockLost { owner_key, token, current_token }
+            }
             Refusal::AnswerTooLarge { limit, actual } => {
                 Error::TooLarge { what: "the answer with prev_kv".to_owned(), limit, actual }
             }

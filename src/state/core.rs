@@ -14,6 +14,8 @@ use super::{
     codec::{self, Input, Malformed, put_bytes, put_varint},
     compaction::Progress,
     index::Index,
+    journal::Journal,
+    leases::Leases,
 };
 use crate::{
     storage::{Batch, Engine, Key},
@@ -32,6 +34,7 @@ pub(super) struct Published {
     pub index: Index,
     pub head: Head,
     pub membership: Option<Membership>,
+    pub leases: Leases,
 }
 
 impl Published {
@@ -55,6 +58,7 @@ pub(super) struct Core {
     pub engine: Arc<dyn Engine>,
     published: RwLock<Published>,
     progress: Mutex<Progress>,
+    journal: Mutex<Journal>,
 }
 
 impl Core {
@@ -72,8 +76,9 @@ impl Core {
         };
         let index = build_index(&*engine, head)?;
         let progress = Progress::load(&*engine)?;
-        let published = RwLock::new(Published { index, head, membership });
-        Ok(Core { engine, published, progress: Mutex::new(progress) })
+        let (journal, leases) = Journal::load(&*engine)?;
+        let published = RwLock::new(Published { index, head, membership, leases });
+        Ok(Core { engine, published, progress: Mutex::new(progress), journal: Mutex::new(journal) })
     }
 
     pub fn read(&self) -> RwLockReadGuard<'_, Published> {
@@ -87,6 +92,11 @@ impl Core {
     /// Excludes a second compactor, and a snapshot from being pinned in the middle of a step.
     pub fn progress(&self) -> MutexGuard<'_, Progress> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Only the writer touches it.
+    pub fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The revision that a read sees (0 asks for the newest), and where the state stands at that instant.

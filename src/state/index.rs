@@ -3,10 +3,15 @@
 //! It knows all but the values, so that counting, filters on revisions, most compares, and the bookkeeping of
 //! a put need no record. A key with one change, the usual case, costs about 56 bytes and the key itself.
 
-use std::{collections::BTreeMap, ops::Bound};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+};
+
+use bytes::Bytes;
 
 use super::block::{Entry, RecordId};
-use crate::types::{KeyRange, Revision};
+use crate::types::{KeyRange, LeaseId, Revision};
 
 /// The changes of one key, in order. Never empty.
 #[derive(Clone, Debug)]
@@ -41,12 +46,13 @@ impl History {
         entries[..after].last()
     }
 
-    /// Without what was superseded at or below a revision, and a tombstone there; `None` if nothing is left.
+    /// Without what was superseded at or below a revision, and a tombstone below it; `None` if nothing is left.
+    /// What happened at the very revision stays: it can still be watched.
     fn compacted(&self, revision: Revision) -> Option<History> {
         let entries = self.entries();
         let after = entries.partition_point(|entry| entry.main <= revision);
         let first = match entries[..after].last() {
-            Some(last) if !last.tombstone => after - 1,
+            Some(last) if !last.tombstone || last.main == revision => after - 1,
             _ => after,
         };
         match &entries[first..] {
@@ -62,6 +68,8 @@ impl History {
 pub(super) struct Index {
     keys: BTreeMap<Box<[u8]>, History>,
     live: u64,
+    /// Every key that has a lease now.
+    leased: BTreeSet<(LeaseId, Box<[u8]>)>,
 }
 
 impl Index {
@@ -72,18 +80,45 @@ impl Index {
 
     /// Adds a change, newer than all others of its key. The key is copied.
     pub fn insert(&mut self, key: &[u8], entry: Entry) {
-        let was_live = match self.keys.get_mut(key) {
+        let replaced = match self.keys.get_mut(key) {
             Some(history) => {
-                let was_live = history.newest().is_some_and(|newest| !newest.tombstone);
+                let newest = history.newest().filter(|newest| !newest.tombstone).copied();
                 history.push(entry);
-                was_live
+                newest
             }
             None => {
                 self.keys.insert(key.into(), History::One(entry));
-                false
+                None
             }
         };
-        self.live = self.live + u64::from(!entry.tombstone) - u64::from(was_live);
+        self.live = self.live + u64::from(!entry.tombstone) - u64::from(replaced.is_some());
+        let before = replaced.map_or(0, |replaced| replaced.lease);
+        if before != entry.lease {
+            self.attach(key, before, entry.lease);
+        }
+    }
+
+    /// Moves a key from one lease to another; 0: none.
+    fn attach(&mut self, key: &[u8], from: LeaseId, to: LeaseId) {
+        if from != 0 {
+            self.leased.remove(&(from, key.into()));
+        }
+        if to != 0 {
+            self.leased.insert((to, key.into()));
+        }
+    }
+
+    /// The keys of a lease, in order, with their newest changes.
+    pub fn keys_of(&self, lease: LeaseId) -> Vec<(Bytes, Entry)> {
+        let keys = self.leased.range((lease, Box::default())..).take_while(|(of, _)| *of == lease);
+        let newest = |key: &[u8]| Some((Bytes::copy_from_slice(key), self.newest(key)?));
+        keys.filter_map(|(_, key)| newest(key)).collect()
+    }
+
+    /// How many keys a lease has, counted up to `most`.
+    pub fn count_of(&self, lease: LeaseId, most: usize) -> usize {
+        let keys = self.leased.range((lease, Box::default())..).take_while(|(of, _)| *of == lease);
+        keys.take(most).count()
     }
 
     /// The newest change of a key, unless the key does not exist.
@@ -106,7 +141,7 @@ impl Index {
 
     /// Whether a record must stay when all superseded at or below `revision` goes.
     pub fn keeps(&self, key: &[u8], id: RecordId, revision: Revision) -> bool {
-        if id.main > revision {
+        if id.main >= revision {
             return true;
         }
         let current = self.keys.get(key).and_then(|history| history.at(revision));

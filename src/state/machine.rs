@@ -6,12 +6,15 @@ use bytes::Bytes;
 
 use super::{
     Applied, ApplyBatch, Command, Compactor, Corruption, Event, Membership, PinnedSnapshot, Position,
-    StateReader,
-    apply::execute,
+    StateReader, apply,
     block::{BLOCK_BYTES, Packer},
     core::{self, Core},
+    leases::Change,
 };
-use crate::storage::{Batch, Engine};
+use crate::{
+    storage::{Batch, Engine},
+    types::LeaseId,
+};
 
 /// The current state, for all handles: exchanged as a whole when a snapshot is installed.
 pub(super) struct Shared {
@@ -21,6 +24,42 @@ pub(super) struct Shared {
 impl Shared {
     pub fn core(&self) -> Arc<Core> {
         self.core.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What a commit made visible.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// What happened to keys, in order of revision.
+    pub events: Vec<Event>,
+    /// What happened to leases, in order.
+    pub leases: Vec<LeaseChange>,
+}
+
+/// What happened to a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseChange {
+    /// It was granted.
+    Granted {
+        /// Its id.
+        lease: LeaseId,
+        /// How long it lives without a keep-alive.
+        ttl_ms: u64,
+    },
+    /// It has ended.
+    Ended {
+        /// Its id.
+        lease: LeaseId,
+    },
+}
+
+impl LeaseChange {
+    fn of(change: &Change) -> Option<LeaseChange> {
+        match *change {
+            Change::Grant { lease, ttl_ms, .. } => Some(LeaseChange::Granted { lease, ttl_ms }),
+            Change::End { lease } => Some(LeaseChange::Ended { lease }),
+            Change::Acknowledge { .. } | Change::Respond { .. } => None,
+        }
     }
 }
 
@@ -76,9 +115,7 @@ impl StateMachine {
         command: &Command,
     ) -> Result<Applied, Corruption> {
         batch.advance(at)?;
-        let outcome = execute(batch, &command.op)?;
-        let revision = batch.head.revision;
-        Ok(Applied { log_index: at.index, log_term: at.term, revision, outcome })
+        apply::apply(batch, at, command)
     }
 
     /// Passes an entry that is no command (a new leader's blank one).
@@ -98,13 +135,13 @@ impl StateMachine {
         Ok(())
     }
 
-    /// Writes a batch to the engine, atomically, then shows it to readers, in one instant. Events are in
-    /// order of revision. After an error the machine must not be used any more.
-    pub fn commit(&mut self, batch: ApplyBatch) -> Result<Vec<Event>, Corruption> {
+    /// Writes a batch to the engine, atomically, then shows it to readers, in one instant. After an error the
+    /// machine must not be used any more.
+    pub fn commit(&mut self, batch: ApplyBatch) -> Result<Committed, Corruption> {
         if !batch.is_on(&self.core) {
             return Err(Corruption::StaleBatch { begun: batch.begun(), applied: self.applied() });
         }
-        self.core.engine.write(&encode(&batch))?;
+        self.core.engine.write(&self.encode(&batch))?;
         {
             let mut published = self.core.write();
             for record in batch.new_records() {
@@ -114,8 +151,10 @@ impl StateMachine {
             if let Some(membership) = &batch.membership {
                 published.membership = Some(membership.clone());
             }
+            published.leases = batch.leases.clone();
         }
-        Ok(batch.into_events())
+        let leases = batch.lease_changes().iter().filter_map(LeaseChange::of).collect();
+        Ok(Committed { leases, events: batch.into_events() })
     }
 
     /// Holds the committed state as it is, for a snapshot. Cheap; apply goes on, compaction pauses.
@@ -129,18 +168,19 @@ impl StateMachine {
         self.core = new.core;
         *self.shared.core.write().unwrap_or_else(PoisonError::into_inner) = self.core.clone();
     }
-}
 
-fn encode(batch: &ApplyBatch) -> Batch {
-    let mut packer = Packer::new(BLOCK_BYTES);
-    batch.new_records().for_each(|record| packer.push(record));
-    let mut writes = Batch::default();
-    for (name, block) in packer.finish() {
-        writes.put(name.key().encode(), block);
+    fn encode(&self, batch: &ApplyBatch) -> Batch {
+        let mut packer = Packer::new(BLOCK_BYTES);
+        batch.new_records().for_each(|record| packer.push(record));
+        let mut writes = Batch::default();
+        for (name, block) in packer.finish() {
+            writes.put(name.key().encode(), block);
+        }
+        self.core.journal().commit(batch.lease_changes(), &batch.leases, &mut writes);
+        if let Some(membership) = &batch.membership {
+            core::put_membership(&mut writes, membership);
+        }
+        core::put_head(&mut writes, &batch.head);
+        writes
     }
-    if let Some(membership) = &batch.membership {
-        core::put_membership(&mut writes, membership);
-    }
-    core::put_head(&mut writes, &batch.head);
-    writes
 }

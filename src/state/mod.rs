@@ -10,14 +10,18 @@
 //! last record at or below r says.
 //!
 //! ```text
-//!   engine   blocks of records by (main, sub) · head {applied, revision, compact revision} · membership
-//!   memory   index: key -> its history, without values; rebuilt by one scan at open
+//!   engine   blocks of records by (main, sub) · journal of leases and sessions
+//!            head {applied, revision, compact revision} · membership
+//!   memory   index: key -> its history, without values; lease -> its keys; rebuilt by one scan at open
+//!            leases and sessions, replayed from their journal
 //! ```
 //!
 //! # The way of a write
 //!
 //! [`StateMachine::begin`] gives an [`ApplyBatch`]: an overlay over what is published.
-//! [`StateMachine::apply`] executes one entry on it and answers; all its reads go through the overlay.
+//! [`StateMachine::apply`] executes one entry on it and answers; all its reads go through the overlay. A
+//! request of a session that was applied before gets its stored response; then the guards (fencing) must
+//! hold; then the operation is executed.
 //! [`StateMachine::commit`] writes the records, the head and the membership in **one** engine batch, and then
 //! shows index and head to readers in **one** instant. Where a log is cut into batches changes no answer and
 //! no hash.
@@ -37,12 +41,10 @@
 //!
 //! - Durability: an acknowledged write is in a quorum of logs. The engine may lose its tail, or all; see
 //!   `storage`.
-//! - Time: leases (next) expire by a command.
+//! - Time: leases expire by a command of the leader that counted them down, ignored if another leads since.
 //! - Limits inside apply that come from configuration: members may be configured differently, and must agree.
-//! - Watchers: [`StateMachine::commit`] hands out events and forgets them.
-//!
-//! Leases, sessions and lock guards will live in files of their own here, be checked at the head of
-//! [`apply`](StateMachine::apply), and have their own kinds of key and of snapshot frame.
+//! - Watchers: [`StateMachine::commit`] hands out events and forgets them; history can be read again.
+//! - Locks: they are keys with leases (`recipes`); only their guards are known here.
 
 mod apply;
 mod block;
@@ -50,24 +52,30 @@ mod codec;
 mod command;
 mod compaction;
 mod core;
+mod history;
 mod index;
+mod journal;
+mod leases;
 mod machine;
 mod overlay;
 mod range;
 mod reader;
 pub mod snapshot;
+mod stored;
 mod txn;
 mod validate;
 mod view;
 
 pub use self::{
-    command::{Applied, Command, Operation, Outcome, Refusal},
+    command::{Applied, Command, Expire, GrantLease, Operation, Outcome, Refusal},
     compaction::{Compactor, Step},
-    machine::StateMachine,
+    history::History,
+    leases::SESSION_RESPONSES_MAX,
+    machine::{Committed, LeaseChange, StateMachine},
     overlay::ApplyBatch,
-    reader::{Hashed, Page, PageQuery, StateReader},
+    reader::{Hashed, LeaseRecord, Page, PageQuery, StateReader},
     snapshot::PinnedSnapshot,
-    validate::{validate, validate_range},
+    validate::{validate, validate_command, validate_range},
     view::{Corruption, Event, EventKind, Membership, Position, ReadError, View},
 };
 

@@ -8,11 +8,12 @@ use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 use bytes::Bytes;
 
 use super::{
-    Corruption, Event, EventKind, Head, Membership, Position, ReadError,
+    Corruption, Event, Head, Membership, Position, ReadError,
     block::{Entry, Record, Records},
     core::{Core, Walk},
+    leases::{Change, Leases},
 };
-use crate::types::{KeyRange, Revision};
+use crate::types::{KeyRange, LeaseId};
 
 /// Changes that are applied but not committed. Dropped without a commit, it leaves no trace.
 pub struct ApplyBatch {
@@ -20,20 +21,20 @@ pub struct ApplyBatch {
     base: Head,
     pub(super) head: Head,
     pub(super) membership: Option<Membership>,
-    changes: Vec<Change>,
+    changes: Vec<Record>,
     /// For each key, its changes as indexes into `changes`, in order.
     by_key: BTreeMap<Bytes, Vec<usize>>,
-}
-
-/// A record, and the revision of what it replaced.
-struct Change {
-    record: Record,
-    prev_revision: Option<Revision>,
+    /// The table of leases as it is from here on.
+    pub(super) leases: Leases,
+    lease_changes: Vec<Change>,
 }
 
 /// A point to which a batch can be rolled back.
-#[derive(Clone, Copy)]
-pub(super) struct Mark(usize);
+pub(super) struct Mark {
+    changes: usize,
+    lease_changes: usize,
+    leases: Leases,
+}
 
 /// A key that exists, as the batch sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,9 +54,20 @@ impl Found {
 
 impl ApplyBatch {
     pub(super) fn new(core: Arc<Core>) -> ApplyBatch {
-        let base = core.read().head;
-        let by_key = BTreeMap::new();
-        ApplyBatch { core, base, head: base, membership: None, changes: Vec::new(), by_key }
+        let (base, leases) = {
+            let published = core.read();
+            (published.head, published.leases.clone())
+        };
+        ApplyBatch {
+            core,
+            base,
+            head: base,
+            membership: None,
+            changes: Vec::new(),
+            by_key: BTreeMap::new(),
+            leases,
+            lease_changes: Vec::new(),
+        }
     }
 
     /// The last log entry applied, in this batch or before.
@@ -86,16 +98,23 @@ impl ApplyBatch {
     }
 
     pub(super) fn mark(&self) -> Mark {
-        Mark(self.changes.len())
+        Mark {
+            changes: self.changes.len(),
+            lease_changes: self.lease_changes.len(),
+            leases: self.leases.clone(),
+        }
     }
 
-    pub(super) fn changed_since(&self, mark: Mark) -> bool {
-        self.changes.len() > mark.0
+    /// Whether keys have changed.
+    pub(super) fn changed_since(&self, mark: &Mark) -> bool {
+        self.changes.len() > mark.changes
     }
 
     pub(super) fn roll_back(&mut self, mark: Mark) {
-        for change in self.changes.drain(mark.0..).rev() {
-            let key = &change.record.key;
+        self.lease_changes.truncate(mark.lease_changes);
+        self.leases = mark.leases;
+        for record in self.changes.drain(mark.changes..).rev() {
+            let key = &record.key;
             if let Some(changes) = self.by_key.get_mut(key) {
                 changes.pop();
                 if changes.is_empty() {
@@ -105,10 +124,27 @@ impl ApplyBatch {
         }
     }
 
-    /// Adds a change. `previous` is what it replaces.
-    pub(super) fn push(&mut self, record: Record, previous: Option<&Entry>) {
+    /// Adds a change of a key.
+    pub(super) fn push(&mut self, record: Record) {
         self.by_key.entry(record.key.clone()).or_default().push(self.changes.len());
-        self.changes.push(Change { record, prev_revision: previous.map(|entry| entry.main) });
+        self.changes.push(record);
+    }
+
+    /// Adds a change of a lease.
+    pub(super) fn push_lease(&mut self, change: Change) {
+        self.leases.apply(&change);
+        self.lease_changes.push(change);
+    }
+
+    /// The keys that a lease has, in order.
+    pub(super) fn keys_of(&self, lease: LeaseId) -> Vec<Found> {
+        let published = self.core.read().index.keys_of(lease);
+        let unchanged = published.into_iter().filter(|(key, _)| !self.by_key.contains_key(key));
+        let mut keys: Vec<Found> = unchanged.map(|(key, entry)| Found::published(key, entry)).collect();
+        let changed = self.by_key.iter().filter_map(|(key, changes)| self.found(key, changes));
+        keys.extend(changed.filter(|found| found.entry.lease == lease));
+        keys.sort_by(|a, b| a.key.cmp(&b.key));
+        keys
     }
 
     /// A key, if it exists.
@@ -124,7 +160,7 @@ impl ApplyBatch {
 
     fn found(&self, key: &Bytes, changes: &[usize]) -> Option<Found> {
         let change = *changes.last()?;
-        let entry = self.changes[change].record.entry;
+        let entry = self.changes[change].entry;
         (!entry.tombstone).then(|| Found { key: key.clone(), entry, change: Some(change) })
     }
 
@@ -170,7 +206,7 @@ impl ApplyBatch {
     /// The record of a key that was found.
     pub(super) fn record(&self, records: &mut Records, found: &Found) -> Result<Record, Corruption> {
         match found.change {
-            Some(change) => Ok(self.changes[change].record.clone()),
+            Some(change) => Ok(self.changes[change].clone()),
             None => {
                 let id = found.entry.id();
                 self.core.record(records, id, self.base.revision).map_err(unexpected)
@@ -180,18 +216,17 @@ impl ApplyBatch {
 
     /// The new records, in order.
     pub(super) fn new_records(&self) -> impl Iterator<Item = &Record> {
-        self.changes.iter().map(|change| &change.record)
+        self.changes.iter()
+    }
+
+    /// The changes of leases, in order.
+    pub(super) fn lease_changes(&self) -> &[Change] {
+        &self.lease_changes
     }
 
     /// What watchers are to hear, in order.
     pub(super) fn into_events(self) -> Vec<Event> {
-        let event = |change: Change| {
-            let entry = change.record.entry;
-            let kind = if entry.tombstone { EventKind::Delete } else { EventKind::Put };
-            let kv = entry.with(change.record.key, change.record.value);
-            Event { revision: entry.main, kind, kv, prev_revision: change.prev_revision }
-        };
-        self.changes.into_iter().map(event).collect()
+        self.changes.into_iter().map(Event::of).collect()
     }
 }
 

@@ -6,13 +6,15 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{
-    Corruption, ReadError, Shared, View,
+    Corruption, History, ReadError, Shared, View,
     block::{Record, RecordId, Records},
     core::{Core, Item, Walk},
+    history,
+    leases::Lease,
     overlay::Found,
     range::{self, Room, Selection},
 };
-use crate::types::{KeyRange, KeyValue, Limits, Range, RangeResult, Revision};
+use crate::types::{KeyRange, KeyValue, LeaseId, Limits, Range, RangeResult, Revision};
 
 /// How often a read of the newest revision starts again because that revision was compacted under it.
 const RESTARTS: usize = 3;
@@ -40,6 +42,23 @@ pub struct PageQuery<'a> {
     pub bytes_max: usize,
     /// Leave the values out.
     pub keys_only: bool,
+}
+
+/// A lease as the state knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseRecord {
+    /// Its id.
+    pub lease: LeaseId,
+    /// How long it lives without a keep-alive.
+    pub ttl_ms: u64,
+    /// Whether it keeps responses.
+    pub session: bool,
+}
+
+impl LeaseRecord {
+    fn new(lease: LeaseId, found: &Lease) -> LeaseRecord {
+        LeaseRecord { lease, ttl_ms: found.ttl_ms, session: found.is_session() }
+    }
 }
 
 /// One page of a scan.
@@ -111,6 +130,59 @@ impl StateReader {
             let (hash, keys) = hash(core, revision)?;
             Ok(Hashed { hash, revision, keys, view })
         })
+    }
+
+    /// Reads events of `keys` from revision `from` on, until about `bytes` of history have been looked at:
+    /// at least one revision, if there is one. Slow.
+    ///
+    /// # Errors
+    /// `Compacted`: some of them may be forgotten.
+    pub fn history(&self, keys: &KeyRange, from: Revision, bytes: usize) -> Result<History, ReadError> {
+        history::read(&self.shared.core(), keys, from, bytes)
+    }
+
+    /// A lease, if it exists: its time to live in milliseconds, and whether it is a session.
+    pub fn lease(&self, lease: LeaseId) -> Option<LeaseRecord> {
+        let core = self.shared.core();
+        let published = core.read();
+        published.leases.get(lease).map(|found| LeaseRecord::new(lease, found))
+    }
+
+    /// Leases with ids above `after`, in order, at most `most`, and where the state stood.
+    pub fn leases(&self, after: LeaseId, most: usize) -> (Vec<LeaseRecord>, View) {
+        let core = self.shared.core();
+        let published = core.read();
+        let leases = published.leases.after(after).take(most);
+        (leases.map(|(id, lease)| LeaseRecord::new(id, lease)).collect(), published.view())
+    }
+
+    /// How many keys a lease has, counted up to `most`.
+    pub fn count_of_lease(&self, lease: LeaseId, most: usize) -> usize {
+        self.shared.core().read().index.count_of(lease, most)
+    }
+
+    /// The keys of a lease, in order.
+    pub fn keys_of_lease(&self, lease: LeaseId) -> Vec<Bytes> {
+        let keys = self.shared.core().read().index.keys_of(lease);
+        keys.into_iter().map(|(key, _)| key).collect()
+    }
+
+    /// A hash of all leases and sessions, with what the sessions keep, and where the state stood. Members that
+    /// have applied the same agree.
+    pub fn leases_hash(&self) -> (u128, View) {
+        let (leases, view) = {
+            let core = self.shared.core();
+            let published = core.read();
+            (published.leases.clone(), published.view())
+        };
+        let mut hasher = Xxh3::new();
+        let mut encoded = Vec::new();
+        for change in leases.changes() {
+            change.encode(&mut encoded);
+            hasher.update(&encoded);
+            encoded.clear();
+        }
+        (hasher.digest128(), view)
     }
 
     fn at<T>(

@@ -1,20 +1,61 @@
 //! Checks on requests that need no state. Done before a command enters the log, where a refusal is cheap;
 //! apply itself stays correct for commands that were never checked.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
 
-use super::command::Operation;
+use super::command::{Command, GrantLease, Operation};
 use crate::{
-    error::Error,
-    types::{Compare, CompareTarget, Delete, KeyRange, Limits, Op, Put, Range, Txn},
+    error::{Error, shown},
+    types::{Compare, CompareTarget, Delete, Guard, KeyRange, Limits, Op, Put, Range, SessionSeq, Txn},
 };
 
-/// Bytes of a key that an error shows.
-const SHOWN_BYTES: usize = 64;
-
 /// Checks a command. Errors: `Invalid`, `TooLarge`.
+pub fn validate_command(command: &Command, limits: &Limits) -> Result<(), Error> {
+    if let Some(request) = &command.session {
+        validate_session(request)?;
+    }
+    within("limits.guards_max", limits.guards_max, command.guards.len())?;
+    command.guards.iter().try_for_each(|guard| validate_guard(guard, limits))?;
+    validate(&command.op, limits)
+}
+
+fn validate_session(request: &SessionSeq) -> Result<(), Error> {
+    let SessionSeq { id, seq, ack_below } = *request;
+    match (id, seq) {
+        (0, _) => invalid("session_id is 0: open a session first"),
+        (_, 0) => invalid("seq is 0: the requests of a session are numbered from 1"),
+        _ if ack_below > seq => {
+            invalid(format!("ack_below is {ack_below}: it must be at most seq, which is {seq}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn validate_guard(guard: &Guard, limits: &Limits) -> Result<(), Error> {
+    if guard.fencing_token == 0 {
+        return invalid("a guard's fencing_token is 0: carry the one that came with the lock");
+    }
+    validate_key(&guard.owner_key, limits)
+}
+
+fn validate_grant(grant: &GrantLease, limits: &Limits) -> Result<(), Error> {
+    if grant.lease == 0 {
+        return invalid("lease id is 0: ids are positive");
+    }
+    let (least, most) = (limits.lease_ttl_min, limits.lease_ttl_max);
+    let ttl = Duration::from_millis(grant.ttl_ms);
+    if ttl < least {
+        return invalid(format!("ttl is {ttl:?}: it must be at least limits.lease_ttl_min, {least:?}"));
+    }
+    if ttl > most {
+        return invalid(format!("ttl is {ttl:?}: it must be at most limits.lease_ttl_max, {most:?}"));
+    }
+    Ok(())
+}
+
+/// Checks an operation. Errors: `Invalid`, `TooLarge`.
 pub fn validate(op: &Operation, limits: &Limits) -> Result<(), Error> {
     match op {
         Operation::Put(put) => validate_put(put, limits),
@@ -25,7 +66,9 @@ pub fn validate(op: &Operation, limits: &Limits) -> Result<(), Error> {
             validate_txn(txn, limits)
         }
         Operation::Compact(0) => invalid("revision 0 cannot be compacted: the first revision is 1"),
-        Operation::Compact(_) | Operation::Marker => Ok(()),
+        Operation::Revoke(0) => invalid("lease id is 0: ids are positive"),
+        Operation::Grant(grant) => validate_grant(grant, limits),
+        Operation::Compact(_) | Operation::Marker | Operation::Revoke(_) | Operation::Expire(_) => Ok(()),
     }
 }
 
@@ -171,11 +214,6 @@ fn within(what: &str, limit: usize, actual: usize) -> Result<(), Error> {
 
 fn invalid<T>(text: impl Into<String>) -> Result<T, Error> {
     Err(Error::Invalid(text.into()))
-}
-
-fn shown(key: &[u8]) -> String {
-    let more = if key.len() > SHOWN_BYTES { "…" } else { "" };
-    format!("\"{}{more}\"", key[..key.len().min(SHOWN_BYTES)].escape_ascii())
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::codec::Malformed;
+use super::{block::Record, codec::Malformed};
 use crate::{
     error::Error,
     storage::EngineError,
@@ -66,9 +66,16 @@ pub struct Event {
     pub kind: EventKind,
     /// The pair as it is from then on.
     pub kv: KeyValue,
-    /// The `mod_revision` of the pair that was replaced or deleted; `None` if there was none. The pair itself
-    /// can be read at `revision - 1`, as long as that is not compacted.
-    pub prev_revision: Option<Revision>,
+}
+
+impl Event {
+    /// The event that a record tells of. What was there before can be read at the revision before, as long as
+    /// that is not compacted.
+    pub(super) fn of(record: Record) -> Event {
+        let Record { entry, key, value } = record;
+        let kind = if entry.tombstone { EventKind::Delete } else { EventKind::Put };
+        Event { revision: entry.main, kind, kv: entry.with(key, value) }
+    }
 }
 
 /// The state cannot go on: its data is damaged, its engine failed, or the layer above broke the rules. It

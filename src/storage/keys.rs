@@ -1,12 +1,14 @@
 //! Every key layout of the engine, in one place.
 //!
 //! A key is one tag byte and big-endian fields, so that the order of encoded keys is the order of [`Key`].
-//! Tags are frozen; `0x20` is kept for leases and `0x30` for sessions.
+//! Tags are frozen.
 
 use bytes::Bytes;
 
 const BLOCK: u8 = 0x10;
 const BLOCK_END: u8 = 0x11;
+const LEASES: u8 = 0x20;
+const LEASES_END: u8 = 0x21;
 const META: u8 = 0xf0;
 
 const HEAD: u8 = 0x01;
@@ -26,6 +28,11 @@ pub enum Key {
         /// Its place within the revision.
         sub: u32,
     },
+    /// `20 number:u64`: a part of the journal of leases and sessions, in order.
+    Leases {
+        /// Its place in the journal.
+        number: u64,
+    },
     /// `f0 01`: applied log position, revision, compact revision. Without it there is no state.
     Head,
     /// `f0 02`: the last membership, with its log position.
@@ -38,12 +45,21 @@ impl Key {
     /// The least key of a block.
     pub const FIRST_BLOCK: Key = Key::Block { main: 0, sub: 0 };
 
+    /// The least key of the journal of leases.
+    pub const FIRST_LEASES: Key = Key::Leases { number: 0 };
+
     /// The bytes under which the engine keeps it.
     pub fn encode(&self) -> Bytes {
         match self {
             Key::Head => Bytes::from_static(&[META, HEAD]),
             Key::Membership => Bytes::from_static(&[META, MEMBERSHIP]),
             Key::Compaction => Bytes::from_static(&[META, COMPACTION]),
+            Key::Leases { number } => {
+                let mut bytes = Vec::with_capacity(9);
+                bytes.push(LEASES);
+                bytes.extend_from_slice(&number.to_be_bytes());
+                bytes.into()
+            }
             Key::Block { main, sub } => {
                 let mut bytes = Vec::with_capacity(13);
                 bytes.push(BLOCK);
@@ -60,6 +76,7 @@ impl Key {
             [META, HEAD] => Some(Key::Head),
             [META, MEMBERSHIP] => Some(Key::Membership),
             [META, COMPACTION] => Some(Key::Compaction),
+            [LEASES, rest @ ..] => Some(Key::Leases { number: u64::from_be_bytes(rest.try_into().ok()?) }),
             [BLOCK, rest @ ..] => {
                 let (main, sub) = rest.split_first_chunk::<8>()?;
                 let sub: [u8; 4] = sub.try_into().ok()?;
@@ -72,6 +89,11 @@ impl Key {
     /// The exclusive end of all blocks, encoded: no key itself.
     pub fn blocks_end() -> Bytes {
         Bytes::from_static(&[BLOCK_END])
+    }
+
+    /// The exclusive end of the journal of leases, encoded: no key itself.
+    pub fn leases_end() -> Bytes {
+        Bytes::from_static(&[LEASES_END])
     }
 
     /// The exclusive end of all keys, encoded: no key itself.
@@ -91,6 +113,7 @@ mod tests {
             Just(Key::Head),
             Just(Key::Membership),
             Just(Key::Compaction),
+            any::<u64>().prop_map(|number| Key::Leases { number }),
             (any::<u64>(), any::<u32>()).prop_map(|(main, sub)| Key::Block { main, sub }),
         ]
     }

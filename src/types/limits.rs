@@ -1,5 +1,7 @@
 //! What a client may ask for, and how much of it at once.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 /// Bounds on requests. Each is shown by `quorate status`, named in the error of a request that exceeds it
@@ -25,6 +27,24 @@ pub struct Limits {
     pub inflight_writes_max: usize,
     /// Reads that wait or run on one member; the next one is refused as overload.
     pub inflight_reads_max: usize,
+    /// Guards that one write may carry.
+    pub guards_max: usize,
+    /// The shortest time to live of a lease. Below some elections it would mostly end for want of a leader.
+    #[serde(with = "humantime_serde")]
+    pub lease_ttl_min: Duration,
+    /// The longest time to live of a lease.
+    #[serde(with = "humantime_serde")]
+    pub lease_ttl_max: Duration,
+    /// Leases that the cluster may have at once, sessions among them; the next grant is refused.
+    pub leases_max: usize,
+    /// Sessions that the cluster may have at once; the next one is refused.
+    pub sessions_max: usize,
+    /// Watches on one stream; the next one is cancelled with this reason.
+    pub watches_per_stream_max: usize,
+    /// Watches on one member; the next one is cancelled with this reason.
+    pub watches_max: usize,
+    /// Holders of one lock at once (`permits`).
+    pub lock_permits_max: u32,
 }
 
 impl Default for Limits {
@@ -39,6 +59,14 @@ impl Default for Limits {
             range_bytes_max: 3 << 20,
             inflight_writes_max: 4096,
             inflight_reads_max: 8192,
+            guards_max: 32,
+            lease_ttl_min: Duration::from_millis(500),
+            lease_ttl_max: Duration::from_secs(365 * 24 * 3600),
+            leases_max: 1_000_000,
+            sessions_max: 20_000,
+            watches_per_stream_max: 10_000,
+            watches_max: 100_000,
+            lock_permits_max: 100_000,
         }
     }
 }

@@ -109,15 +109,24 @@ async fn every_call_is_answered_with_what_proves_it() {
         then_ops: vec![v1::Op { op: Some(v1::op::Op::Put(put("a", "3"))) }],
         ..Default::default()
     };
-    let swapped = kv.txn(v1::TxnRequest { txn: Some(swap.clone()) }).await.expect("txn").into_inner();
+    let swapped = kv
+        .txn(v1::TxnRequest { txn: Some(swap.clone()), ..Default::default() })
+        .await
+        .expect("txn")
+        .into_inner();
     assert!(swapped.result.expect("a result").succeeded);
-    let again = kv.txn(v1::TxnRequest { txn: Some(swap) }).await.expect("txn").into_inner();
+    let again =
+        kv.txn(v1::TxnRequest { txn: Some(swap), ..Default::default() }).await.expect("txn").into_inner();
     assert!(!again.result.expect("a result").succeeded);
 
     let keys = Some(KeyRange::key("b").into());
-    let deleted = kv.delete(v1::DeleteRequest { keys, prev_kv: true }).await.expect("delete").into_inner();
+    let deleted = kv
+        .delete(v1::DeleteRequest { keys, prev_kv: true, ..Default::default() })
+        .await
+        .expect("delete")
+        .into_inner();
     assert_eq!((deleted.deleted, &*deleted.prev_kvs[0].value), (1, &b"2"[..]));
-    kv.compact(v1::CompactRequest { revision: 3 }).await.expect("compact");
+    kv.compact(v1::CompactRequest { revision: 3, ..Default::default() }).await.expect("compact");
 
     let mut cluster = ClusterClient::new(member.channel.clone());
     let status = cluster.status(v1::StatusRequest {}).await.expect("status").into_inner();
@@ -181,7 +190,8 @@ async fn what_a_client_gets_wrong_is_told_and_the_member_goes_on() {
         })),
     };
     let txn = v1::Txn { then_ops: vec![op; 129], ..Default::default() };
-    let status = kv.txn(v1::TxnRequest { txn: Some(txn) }).await.expect_err("129 operations");
+    let status =
+        kv.txn(v1::TxnRequest { txn: Some(txn), ..Default::default() }).await.expect_err("129 operations");
     let what = "limits.txn_ops_max".to_owned();
     assert_eq!(error(&status), Error::TooLarge { what, limit: 128, actual: 129 });
 

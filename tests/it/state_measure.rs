@@ -50,7 +50,7 @@ fn load(machine: &mut StateMachine, keys: u64, batch_size: u64) {
     let mut batch = machine.begin();
     for number in 0..keys {
         let put = Put { key: key(number).into(), value: value.clone(), ..Put::default() };
-        let command = Command { request_id: String::new(), op: Operation::Put(put) };
+        let command = Command::from(Operation::Put(put));
         let index = machine_index(batch.applied());
         machine.apply(&mut batch, Position { term: 1, index }, &command).expect("applied");
         if number % batch_size == batch_size - 1 {
@@ -99,7 +99,7 @@ fn measure_a_million_keys() {
     let compact = Operation::Compact(machine.reader().position().revision);
     let mut batch = machine.begin();
     let at = Position { term: 1, index: machine_index(machine.applied()) };
-    machine.apply(&mut batch, at, &Command { request_id: String::new(), op: compact }).expect("applied");
+    machine.apply(&mut batch, at, &compact.into()).expect("applied");
     machine.commit(batch).expect("committed");
     let compactor = machine.compactor();
     timed("compact", || while compactor.step(1 << 20).expect("a step") == Step::More {});

@@ -39,9 +39,13 @@ pub fn code(error: &Error) -> Code {
         Error::LeaseNotFound(_) => Code::NotFound,
         Error::Compacted { .. } | Error::FutureRevision { .. } => Code::OutOfRange,
         Error::TooLarge { .. } | Error::Overloaded { .. } | Error::NoSpace { .. } => Code::ResourceExhausted,
-        Error::NotLeader { .. } | Error::WrongRoute { .. } | Error::WrongCluster(_) => {
-            Code::FailedPrecondition
-        }
+        Error::NotLeader { .. }
+        | Error::WrongRoute { .. }
+        | Error::WrongCluster(_)
+        | Error::LeaseExists(_)
+        | Error::SessionExpired(_)
+        | Error::SessionSeq { .. }
+        | Error::LockLost { .. } => Code::FailedPrecondition,
         Error::LeaseExpired | Error::TooStale { .. } => Code::Aborted,
         Error::NoLeader
         | Error::NoQuorum
@@ -147,6 +151,10 @@ fn reason(error: &Error) -> Reason {
         Error::Compacted { .. } => Reason::Compacted,
         Error::FutureRevision { .. } => Reason::FutureRevision,
         Error::LeaseNotFound(_) => Reason::LeaseNotFound,
+        Error::LeaseExists(_) => Reason::LeaseExists,
+        Error::SessionExpired(_) => Reason::SessionExpired,
+        Error::SessionSeq { .. } => Reason::SessionSeq,
+        Error::LockLost { .. } => Reason::LockLost,
         Error::NotLeader { .. } => Reason::NotLeader,
         Error::WrongRoute { .. } => Reason::WrongRoute,
         Error::NoLeader => Reason::NoLeader,
@@ -183,11 +191,20 @@ fn detail(error: &Error, request_id: &str) -> v1::ErrorDetail {
         | Error::Protocol(why)
         | Error::WrongCluster(why) => v1::ErrorDetail { why: cut(why), ..base },
         Error::NoLeader | Error::NoQuorum | Error::ShuttingDown | Error::LeaseExpired => base,
-        Error::LeaseNotFound(lease) => v1::ErrorDetail { want: Some(*lease), ..base },
+        Error::LeaseNotFound(lease) | Error::LeaseExists(lease) | Error::SessionExpired(lease) => {
+            v1::ErrorDetail { want: Some(*lease), ..base }
+        }
+        Error::LockLost { owner_key, token, current_token } => v1::ErrorDetail {
+            owner_key: owner_key.clone(),
+            want: Some(*token),
+            have: Some(*current_token),
+            ..base
+        },
         Error::Compacted { requested: want, compacted: have }
         | Error::FutureRevision { requested: want, current: have }
         | Error::WaitTimeout { want, have }
-        | Error::NoSpace { needed: want, free: have } => {
+        | Error::NoSpace { needed: want, free: have }
+        | Error::SessionSeq { seq: want, acknowledged_below: have } => {
             v1::ErrorDetail { want: Some(*want), have: Some(*have), ..base }
         }
         Error::TooStale { have, want } => {
@@ -254,6 +271,10 @@ fn from_detail(detail: v1::ErrorDetail, message: &str) -> Error {
         Reason::Protocol => Error::Protocol(why),
         Reason::WrongCluster => Error::WrongCluster(why),
         Reason::LeaseNotFound => Error::LeaseNotFound(want),
+        Reason::LeaseExists => Error::LeaseExists(want),
+        Reason::SessionExpired => Error::SessionExpired(want),
+        Reason::SessionSeq => Error::SessionSeq { seq: want, acknowledged_below: have },
+        Reason::LockLost => Error::LockLost { owner_key: detail.owner_key, token: want, current_token: have },
     }
 }
 

@@ -51,20 +51,20 @@ impl From<v1::KeyValue> for KeyValue {
 impl From<Put> for v1::PutRequest {
     fn from(put: Put) -> Self {
         let Put { key, value, lease, prev_kv } = put;
-        v1::PutRequest { key, value, lease, prev_kv }
+        v1::PutRequest { key, value, lease, prev_kv, exactness: None }
     }
 }
 
 impl From<v1::PutRequest> for Put {
     fn from(put: v1::PutRequest) -> Self {
-        let v1::PutRequest { key, value, lease, prev_kv } = put;
+        let v1::PutRequest { key, value, lease, prev_kv, .. } = put;
         Put { key, value, lease, prev_kv }
     }
 }
 
 impl From<Delete> for v1::DeleteRequest {
     fn from(delete: Delete) -> Self {
-        v1::DeleteRequest { keys: Some(delete.keys.into()), prev_kv: delete.prev_kv }
+        v1::DeleteRequest { keys: Some(delete.keys.into()), prev_kv: delete.prev_kv, exactness: None }
     }
 }
 

@@ -11,6 +11,7 @@
 
 pub mod answer;
 pub mod error;
+mod exactness;
 mod kv;
 mod read;
 mod txn;
@@ -21,6 +22,7 @@ use crate::error::Error;
 
 pub use self::answer::RequestKind;
 pub use self::error::{code, from_status, root_cause, to_status};
+pub use self::exactness::{exactness, with_exactness};
 pub use self::read::{consistency, evidence};
 pub use self::txn::txn;
 

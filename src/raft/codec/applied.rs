@@ -1,5 +1,7 @@
 //! What applying a command gave: it crosses the wire when a follower forwarded the command.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use prost::Message;
 
@@ -9,7 +11,7 @@ use crate::{
         self as pb, applied::Outcome as PbOutcome, op_outcome::Outcome as PbOpOutcome, refusal::Why,
     },
     state::{Applied, Outcome, Refusal},
-    types::{DeleteResult, KeyValue, OpResult, RangeResult, TxnResult},
+    types::{DeleteResult, Granted, KeyValue, OpResult, RangeResult, Revoked, TxnResult},
 };
 
 /// Encodes what applying a command gave.
@@ -31,12 +33,21 @@ impl From<&Applied> for pb::Applied {
             Outcome::Compact => PbOutcome::Compact(pb::Empty {}),
             Outcome::Marker => PbOutcome::Marker(pb::Empty {}),
             Outcome::Refused(refusal) => PbOutcome::Refused(refusal.into()),
+            Outcome::Grant(granted) => PbOutcome::Grant(pb::GrantOutcome {
+                lease: granted.id,
+                ttl_ms: u64::try_from(granted.ttl.as_millis()).unwrap_or(u64::MAX),
+            }),
+            Outcome::Revoke(revoked) => PbOutcome::Revoke(pb::RevokeOutcome { deleted: revoked.deleted }),
+            Outcome::Expire { leases, deleted } => {
+                PbOutcome::Expire(pb::ExpireOutcome { leases: *leases, deleted: *deleted })
+            }
         };
         pb::Applied {
             log_index: applied.log_index,
             log_term: applied.log_term,
             revision: applied.revision,
             outcome: Some(outcome),
+            deduplicated: applied.deduplicated,
         }
     }
 }
@@ -52,9 +63,14 @@ impl TryFrom<pb::Applied> for Applied {
             PbOutcome::Compact(_) => Outcome::Compact,
             PbOutcome::Marker(_) => Outcome::Marker,
             PbOutcome::Refused(refusal) => Outcome::Refused(refusal.try_into()?),
+            PbOutcome::Grant(granted) => {
+                Outcome::Grant(Granted { id: granted.lease, ttl: Duration::from_millis(granted.ttl_ms) })
+            }
+            PbOutcome::Revoke(revoked) => Outcome::Revoke(Revoked { deleted: revoked.deleted }),
+            PbOutcome::Expire(pb::ExpireOutcome { leases, deleted }) => Outcome::Expire { leases, deleted },
         };
-        let pb::Applied { log_index, log_term, revision, .. } = applied;
-        Ok(Applied { log_index, log_term, revision, outcome })
+        let pb::Applied { log_index, log_term, revision, deduplicated, .. } = applied;
+        Ok(Applied { log_index, log_term, revision, outcome, deduplicated })
     }
 }
 
@@ -159,7 +175,7 @@ impl TryFrom<pb::OpOutcome> for OpResult {
 impl From<&Refusal> for pb::Refusal {
     fn from(refusal: &Refusal) -> Self {
         use pb::refusal as why;
-        let why = match *refusal {
+        let why = match refusal.clone() {
             Refusal::Compacted { requested, compacted } => {
                 Why::Compacted(why::Compacted { requested, compacted })
             }
@@ -167,6 +183,15 @@ impl From<&Refusal> for pb::Refusal {
                 Why::FutureRevision(why::FutureRevision { requested, current })
             }
             Refusal::LeaseNotFound(lease) => Why::LeaseNotFound(why::LeaseNotFound { lease }),
+            Refusal::LeaseExists(lease) => Why::LeaseExists(why::LeaseExists { lease }),
+            Refusal::TooMany { what, limit } => Why::TooMany(why::TooMany { what, limit }),
+            Refusal::SessionExpired(session) => Why::SessionExpired(why::SessionExpired { session }),
+            Refusal::SessionSeq { seq, acknowledged_below } => {
+                Why::SessionSeq(why::SessionSeq { seq, acknowledged_below })
+            }
+            Refusal::LockLost { owner_key, token, current_token } => {
+                Why::LockLost(why::LockLost { owner_key, token, current_token })
+            }
             Refusal::AnswerTooLarge { limit, actual } => {
                 Why::AnswerTooLarge(why::AnswerTooLarge { limit, actual })
             }
@@ -185,6 +210,17 @@ impl TryFrom<pb::Refusal> for Refusal {
                 Refusal::FutureRevision { requested: why.requested, current: why.current }
             }
             Why::LeaseNotFound(why) => Refusal::LeaseNotFound(why.lease),
+            Why::LeaseExists(why) => Refusal::LeaseExists(why.lease),
+            Why::TooMany(why) => Refusal::TooMany { what: why.what, limit: why.limit },
+            Why::SessionExpired(why) => Refusal::SessionExpired(why.session),
+            Why::SessionSeq(why) => {
+                Refusal::SessionSeq { seq: why.seq, acknowledged_below: why.acknowledged_below }
+            }
+            Why::LockLost(why) => Refusal::LockLost {
+                owner_key: why.owner_key,
+                token: why.token,
+                current_token: why.current_token,
+            },
             Why::AnswerTooLarge(why) => Refusal::AnswerTooLarge { limit: why.limit, actual: why.actual },
         })
     }

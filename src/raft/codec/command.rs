@@ -6,8 +6,10 @@ use prost::Message;
 use super::{CodecError, convert_all, parse};
 use crate::{
     pb::internal::{self as pb, command::Op as PbCommand, compare::Target as PbTarget, op::Op as PbOp},
-    state::{Command, Operation},
-    types::{Compare, CompareTarget, Delete, KeyRange, Op, Operator, Put, Range, SortBy, Txn},
+    state::{Command, Expire, GrantLease, Operation},
+    types::{
+        Compare, CompareTarget, Delete, Guard, KeyRange, Op, Operator, Put, Range, SessionSeq, SortBy, Txn,
+    },
 };
 
 /// How deep transactions may nest in the log. Each level is two messages, and a decoder gives up at 100.
@@ -45,8 +47,18 @@ impl From<&Command> for pb::Command {
             Operation::Txn(txn) => PbCommand::Txn(txn.into()),
             Operation::Compact(revision) => PbCommand::Compact(pb::Compact { revision: *revision }),
             Operation::Marker => PbCommand::Marker(pb::Marker {}),
+            Operation::Grant(grant) => PbCommand::Grant((*grant).into()),
+            Operation::Revoke(lease) => PbCommand::Revoke(pb::Revoke { lease: *lease }),
+            Operation::Expire(expire) => {
+                PbCommand::Expire(pb::Expire { leases: expire.leases.clone(), term: expire.term })
+            }
         };
-        pb::Command { request_id: command.request_id.clone(), op: Some(op) }
+        pb::Command {
+            request_id: command.request_id.clone(),
+            session: command.session.map(Into::into),
+            guards: command.guards.iter().map(Into::into).collect(),
+            op: Some(op),
+        }
     }
 }
 
@@ -60,8 +72,56 @@ impl TryFrom<pb::Command> for Command {
             PbCommand::Txn(txn) => Operation::Txn(txn.try_into()?),
             PbCommand::Compact(compact) => Operation::Compact(compact.revision),
             PbCommand::Marker(_) => Operation::Marker,
+            PbCommand::Grant(grant) => Operation::Grant(grant.into()),
+            PbCommand::Revoke(revoke) => Operation::Revoke(revoke.lease),
+            PbCommand::Expire(pb::Expire { leases, term }) => Operation::Expire(Expire { leases, term }),
         };
-        Ok(Command { request_id: command.request_id, op })
+        Ok(Command {
+            request_id: command.request_id,
+            session: command.session.map(Into::into),
+            guards: command.guards.into_iter().map(Into::into).collect(),
+            op,
+        })
+    }
+}
+
+impl From<SessionSeq> for pb::SessionSeq {
+    fn from(request: SessionSeq) -> Self {
+        let SessionSeq { id: session_id, seq, ack_below } = request;
+        pb::SessionSeq { session_id, seq, ack_below }
+    }
+}
+
+impl From<pb::SessionSeq> for SessionSeq {
+    fn from(request: pb::SessionSeq) -> Self {
+        let pb::SessionSeq { session_id: id, seq, ack_below } = request;
+        SessionSeq { id, seq, ack_below }
+    }
+}
+
+impl From<&Guard> for pb::Guard {
+    fn from(guard: &Guard) -> Self {
+        pb::Guard { owner_key: guard.owner_key.clone(), fencing_token: guard.fencing_token }
+    }
+}
+
+impl From<pb::Guard> for Guard {
+    fn from(guard: pb::Guard) -> Self {
+        Guard { owner_key: guard.owner_key, fencing_token: guard.fencing_token }
+    }
+}
+
+impl From<GrantLease> for pb::Grant {
+    fn from(grant: GrantLease) -> Self {
+        let GrantLease { lease, ttl_ms, session, leases_max, sessions_max } = grant;
+        pb::Grant { lease, ttl_ms, session, leases_max, sessions_max }
+    }
+}
+
+impl From<pb::Grant> for GrantLease {
+    fn from(grant: pb::Grant) -> Self {
+        let pb::Grant { lease, ttl_ms, session, leases_max, sessions_max } = grant;
+        GrantLease { lease, ttl_ms, session, leases_max, sessions_max }
     }
 }
 

@@ -3,6 +3,8 @@
 
 use std::{collections::BTreeSet, fs, path::PathBuf};
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use proptest::prelude::*;
 use prost::Message;
@@ -12,15 +14,15 @@ use crate::{
     log::{Position, Record},
     pb::internal as pb,
     raft::types::{Entry, EntryPayload, LogId, Membership, Peer, Proposal, Vote},
-    state::{Applied, Command, Operation, Outcome, Refusal},
+    state::{Applied, Command, Expire, GrantLease, Operation, Outcome, Refusal},
     types::{
-        Compare, CompareTarget, Delete, DeleteResult, KeyRange, KeyValue, Op, OpResult, Operator, Put, Range,
-        RangeResult, SortBy, Txn, TxnResult,
+        Compare, CompareTarget, Delete, DeleteResult, Granted, Guard, KeyRange, KeyValue, Op, OpResult,
+        Operator, Put, Range, RangeResult, Revoked, SessionSeq, SortBy, Txn, TxnResult,
     },
 };
 
 fn command(op: Operation) -> Command {
-    Command { request_id: "r1".into(), op }
+    Command { request_id: "r1".into(), ..op.into() }
 }
 
 fn put(key: &'static str, value: &'static str) -> Put {
@@ -289,8 +291,22 @@ fn any_command() -> impl Strategy<Value = Command> {
         any_txn().prop_map(Operation::Txn),
         any::<u64>().prop_map(Operation::Compact),
         Just(Operation::Marker),
+        any::<([u64; 4], bool)>().prop_map(|([lease, ttl_ms, leases_max, sessions_max], session)| {
+            Operation::Grant(GrantLease { lease, ttl_ms, session, leases_max, sessions_max })
+        }),
+        any::<u64>().prop_map(Operation::Revoke),
+        (prop::collection::vec(any::<u64>(), 0..4), any::<u64>())
+            .prop_map(|(leases, term)| Operation::Expire(Expire { leases, term })),
     ];
-    ("[a-z0-9]{0,8}", op).prop_map(|(request_id, op)| Command { request_id, op })
+    let session = prop::option::of(any::<[u64; 3]>().prop_map(|[id, seq, ack_below]| SessionSeq {
+        id,
+        seq,
+        ack_below,
+    }));
+    let guard =
+        (bytes(), any::<u64>()).prop_map(|(owner_key, fencing_token)| Guard { owner_key, fencing_token });
+    ("[a-z0-9]{0,8}", session, prop::collection::vec(guard, 0..3), op)
+        .prop_map(|(request_id, session, guards, op)| Command { request_id, session, guards, op })
 }
 
 fn any_kv() -> impl Strategy<Value = KeyValue> {
@@ -336,8 +352,25 @@ fn any_applied() -> impl Strategy<Value = Applied> {
             Outcome::Refused(Refusal::FutureRevision { requested, current })
         }),
         any::<u64>().prop_map(|lease| Outcome::Refused(Refusal::LeaseNotFound(lease))),
+        any::<u64>().prop_map(|lease| Outcome::Refused(Refusal::LeaseExists(lease))),
+        any::<u64>().prop_map(|session| Outcome::Refused(Refusal::SessionExpired(session))),
+        any::<[u64; 2]>().prop_map(|[seq, acknowledged_below]| {
+            Outcome::Refused(Refusal::SessionSeq { seq, acknowledged_below })
+        }),
+        (bytes(), any::<[u64; 2]>()).prop_map(|(owner_key, [token, current_token])| {
+            Outcome::Refused(Refusal::LockLost { owner_key, token, current_token })
+        }),
+        ("[a-z]{0,8}", any::<u64>())
+            .prop_map(|(what, limit)| Outcome::Refused(Refusal::TooMany { what, limit })),
+        any::<[u32; 2]>().prop_map(|[id, ttl]| {
+            Outcome::Grant(Granted { id: id.into(), ttl: Duration::from_millis(ttl.into()) })
+        }),
+        any::<u64>().prop_map(|deleted| Outcome::Revoke(Revoked { deleted })),
+        any::<[u64; 2]>().prop_map(|[leases, deleted]| Outcome::Expire { leases, deleted }),
     ];
-    (any::<[u64; 3]>(), outcome).prop_map(|([log_index, log_term, revision], outcome)| Applied {
+    let numbers = (any::<[u64; 3]>(), any::<bool>());
+    (numbers, outcome).prop_map(|(([log_index, log_term, revision], deduplicated), outcome)| Applied {
+        deduplicated,
         log_index,
         log_term,
         revision,

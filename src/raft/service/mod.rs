@@ -34,7 +34,7 @@ use crate::{
         internal::{self as pb, peer_server},
     },
     state::Applied,
-    types::{CallOptions, ClusterId, NodeId},
+    types::{CallOptions, ClusterId, LeaseId, NodeId},
 };
 
 /// Between two lines in the log about calls that are not for this member.
@@ -65,6 +65,21 @@ pub trait LeaderHandler: Send + Sync + 'static {
         command: Bytes,
         options: CallOptions,
     ) -> impl Future<Output = Result<Applied, Error>> + Send;
+
+    /// Renews a lease, as the leader or not at all: the term, and the time to live from when it was asked.
+    fn keep_alive(
+        &self,
+        lease: LeaseId,
+        options: CallOptions,
+    ) -> impl Future<Output = Result<(u64, Duration), Error>> + Send;
+
+    /// What is left of a lease, as the leader or not at all, and an index that must be applied before the rest
+    /// is read.
+    fn lease_time(
+        &self,
+        lease: LeaseId,
+        options: CallOptions,
+    ) -> impl Future<Output = Result<(Duration, u64), Error>> + Send;
 }
 
 /// Everything of a running member that its peers' calls touch.
@@ -175,6 +190,12 @@ impl<F: FoundingHandler, L: LeaderHandler> PeerService<F, L> {
     }
 }
 
+/// The name of a client's request behind a call, and the options that carry it on.
+fn named<T>(request: &Request<T>) -> (String, CallOptions) {
+    let id = request_id(request.metadata());
+    (id.clone(), CallOptions { request_id: Some(id), ..CallOptions::default() })
+}
+
 /// A refusal with its reason: the caller knows that nothing was done.
 fn refuse(error: Error) -> Status {
     to_status(&error, "")
@@ -251,11 +272,32 @@ impl<F: FoundingHandler, L: LeaderHandler> peer_server::Peer for PeerService<F, 
         request: Request<pb::ProposeRequest>,
     ) -> Result<Response<pb::ProposeReply>, Status> {
         let side = self.admit(&request)?;
-        let id = request_id(request.metadata());
-        let options = CallOptions { timeout: None, request_id: Some(id.clone()) };
+        let (id, options) = named(&request);
         let applied = side.leader.propose(request.into_inner().command, options).await;
         let applied = applied.map_err(|error| to_status(&error, &id))?;
         Ok(Response::new(pb::ProposeReply { applied: codec::encode_applied(&applied) }))
+    }
+
+    async fn keep_alive(
+        &self,
+        request: Request<pb::KeepAliveRequest>,
+    ) -> Result<Response<pb::KeepAliveReply>, Status> {
+        let side = self.admit(&request)?;
+        let (id, options) = named(&request);
+        let renewed = side.leader.keep_alive(request.into_inner().lease, options).await;
+        let (term, ttl) = renewed.map_err(|error| to_status(&error, &id))?;
+        Ok(Response::new(pb::KeepAliveReply { term, ttl_ms: ttl.as_millis() as u64 }))
+    }
+
+    async fn lease_time(
+        &self,
+        request: Request<pb::LeaseTimeRequest>,
+    ) -> Result<Response<pb::LeaseTimeReply>, Status> {
+        let side = self.admit(&request)?;
+        let (id, options) = named(&request);
+        let told = side.leader.lease_time(request.into_inner().lease, options).await;
+        let (remaining, index) = told.map_err(|error| to_status(&error, &id))?;
+        Ok(Response::new(pb::LeaseTimeReply { remaining_ms: remaining.as_millis() as u64, index }))
     }
 
     async fn identify(

@@ -5,9 +5,10 @@
 //! frame     kind:u8 length:u32le crc32:u32le(kind, length, body) body
 //! header    kind 1, the first: applied position, membership and its position, revision, compact revision
 //! records   kind 2, any number: main:u64be sub:u32be, and a block of records that begins with that one
+//! leases    kind 3, any number: changes of leases and sessions, from the empty table on (`leases`)
 //! footer    kind 255, the last: records:varint frames:varint xxh3-128:u128le of everything before the footer
 //! ```
-//! Kinds 3 and 4 are kept for leases and sessions. A reader refuses kinds it does not know: leaving a section
+//! A reader refuses kinds it does not know: leaving a section
 //! out would be a different state. Records are in order of revision, so that a reader needs no memory but for
 //! one frame. A frame is at most about 256 KiB, or one record if that is larger.
 //!
@@ -32,6 +33,7 @@ const FORMAT: u32 = 1;
 
 const KIND_HEADER: u8 = 1;
 const KIND_RECORDS: u8 = 2;
+const KIND_LEASES: u8 = 3;
 const KIND_FOOTER: u8 = 255;
 
 /// The id in front of a frame's block of records.

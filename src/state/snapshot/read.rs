@@ -9,8 +9,8 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{
-    BLOCK_NAME_BYTES, FORMAT, FRAME_BYTES_MAX, KIND_FOOTER, KIND_HEADER, KIND_RECORDS, MAGIC, SnapshotError,
-    SnapshotHeader, frame_checksum,
+    BLOCK_NAME_BYTES, FORMAT, FRAME_BYTES_MAX, KIND_FOOTER, KIND_HEADER, KIND_LEASES, KIND_RECORDS, MAGIC,
+    SnapshotError, SnapshotHeader, frame_checksum,
 };
 use crate::{
     state::{
@@ -18,6 +18,8 @@ use crate::{
         block::{BLOCK_BYTES, Block, Packer, Record, RecordId},
         codec::{Input, Malformed},
         core::{put_head, put_membership, read_position},
+        journal::Journal,
+        leases::{Change, Leases},
     },
     storage::{Batch, Engine, Key},
 };
@@ -64,6 +66,7 @@ impl StateMachine {
         if let Some(membership) = &reader.header.membership {
             put_membership(&mut batch, membership);
         }
+        Journal::default().rewrite(&reader.leases, &mut batch);
         put_head(&mut batch, &reader.header.head());
         engine.write(&batch)?;
         engine.flush()?;
@@ -103,13 +106,16 @@ struct SnapshotReader<R> {
     records: u64,
     last: RecordId,
     header: SnapshotHeader,
+    leases: Leases,
 }
 
 impl<R: Read> SnapshotReader<R> {
     fn begin(source: R) -> Result<Self, SnapshotError> {
         let header = SnapshotHeader { applied: None, membership: None, revision: 0, compact_revision: 0 };
         let (last, hasher) = (RecordId::default(), Xxh3::new());
-        let mut reader = SnapshotReader { source, hasher, offset: 0, frames: 0, records: 0, last, header };
+        let leases = Leases::default();
+        let mut reader =
+            SnapshotReader { source, hasher, offset: 0, frames: 0, records: 0, last, header, leases };
         if reader.take(MAGIC.len())? != MAGIC[..] {
             return Err(reader.damaged("this is not a snapshot"));
         }
@@ -126,11 +132,12 @@ impl<R: Read> SnapshotReader<R> {
         Ok(reader)
     }
 
-    /// The records of the next frame; `None` once the footer has been checked.
+    /// The records of the next frame that has any; `None` once the footer has been checked.
     fn next_records(&mut self) -> Result<Option<Vec<Record>>, SnapshotError> {
         let checksum = self.hasher.digest128();
         match self.frame()? {
             (KIND_RECORDS, body) => self.records_of(body).map(Some),
+            (KIND_LEASES, body) => self.leases_of(&body).map(|()| Some(Vec::new())),
             (KIND_FOOTER, body) => self.check_footer(&body, checksum).map(|()| None),
             (kind, _) => Err(self.damaged(&format!("unknown kind of frame {kind}"))),
         }
@@ -150,6 +157,16 @@ impl<R: Read> SnapshotReader<R> {
         }
         self.records += records.len() as u64;
         Ok(records)
+    }
+
+    fn leases_of(&mut self, body: &[u8]) -> Result<(), SnapshotError> {
+        let mut input = Input::new(body);
+        while !input.is_empty() {
+            let change = Change::decode(&mut input, body)
+                .map_err(|why| SnapshotError::malformed(self.offset, "leases", why))?;
+            self.leases.apply(&change);
+        }
+        Ok(())
     }
 
     fn check_footer(&mut self, body: &[u8], checksum: u128) -> Result<(), SnapshotError> {

@@ -8,35 +8,38 @@ use std::{
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{
-    BLOCK_NAME_BYTES, FORMAT, FRAME_HEAD_BYTES, KIND_FOOTER, KIND_HEADER, KIND_RECORDS, MAGIC,
+    BLOCK_NAME_BYTES, FORMAT, FRAME_HEAD_BYTES, KIND_FOOTER, KIND_HEADER, KIND_LEASES, KIND_RECORDS, MAGIC,
     SNAPSHOT_BLOCK_BYTES, SnapshotError, SnapshotHeader, frame_checksum,
 };
 use crate::state::{
     block::{self, PackedBlock, Packer, RecordId},
     codec::{put_bytes, put_varint},
     core::{Core, put_position},
+    leases::Leases,
 };
 
 /// The state as it was at one instant. While it lives, compaction pauses: do not keep it longer than needed.
 pub struct PinnedSnapshot {
     core: Arc<Core>,
     header: SnapshotHeader,
+    leases: Leases,
 }
 
 impl PinnedSnapshot {
     pub(in crate::state) fn new(core: Arc<Core>) -> PinnedSnapshot {
         core.progress().pins += 1;
-        let header = {
+        let (header, leases) = {
             let published = core.read();
             let head = published.head;
-            SnapshotHeader {
+            let header = SnapshotHeader {
                 applied: head.applied,
                 membership: published.membership.clone(),
                 revision: head.revision,
                 compact_revision: head.compact_revision,
-            }
+            };
+            (header, published.leases.clone())
         };
-        PinnedSnapshot { core, header }
+        PinnedSnapshot { core, header, leases }
     }
 
     /// Position, membership and revisions of the snapshot.
@@ -61,7 +64,20 @@ impl PinnedSnapshot {
             packer.take_full().iter().try_for_each(|block| frames.put_block(block))?;
         }
         packer.finish().iter().try_for_each(|block| frames.put_block(block))?;
+        self.write_leases(&mut frames)?;
         Ok(frames.end()?)
+    }
+
+    fn write_leases(&self, frames: &mut Frames<impl Write>) -> io::Result<()> {
+        let mut body = Vec::new();
+        for change in self.leases.changes() {
+            change.encode(&mut body);
+            if body.len() >= SNAPSHOT_BLOCK_BYTES {
+                frames.put(KIND_LEASES, &body)?;
+                body.clear();
+            }
+        }
+        if body.is_empty() { Ok(()) } else { frames.put(KIND_LEASES, &body) }
     }
 }
 

@@ -26,10 +26,13 @@ async fn below_the_reserve_writes_are_refused_and_the_rest_goes_on() {
     assert!(matches!(refused, Error::NoSpace { needed: 1_000_000_000_000_000_000, .. }), "{refused:?}");
     node.get("k", Level::Linearizable).await.expect("reads go on");
     let keys = v1::Keys { of: Some(v1::keys::Of::Key("k".into())) };
-    let delete = v1::DeleteRequest { keys: Some(keys), prev_kv: false };
+    let delete = v1::DeleteRequest { keys: Some(keys), prev_kv: false, ..Default::default() };
     node.kv().delete(delete).await.expect("deletes go on");
     let revision = node.status().await.expect("a status").header.expect("a header").revision;
-    node.kv().compact(v1::CompactRequest { revision }).await.expect("compaction goes on");
+    node.kv()
+        .compact(v1::CompactRequest { revision, ..Default::default() })
+        .await
+        .expect("compaction goes on");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -66,9 +66,9 @@ async fn wrong_writes_are_refused_with_limit_and_actual_value() {
     for (name, request, expected) in cases {
         check(name, &node.refusal(node.kv().put(request)).await, expected);
     }
-    let empty = v1::DeleteRequest { keys: interval("b", "a"), prev_kv: false };
+    let empty = v1::DeleteRequest { keys: interval("b", "a"), prev_kv: false, ..Default::default() };
     check("an inverted range", &node.refusal(node.kv().delete(empty)).await, ("invalid", ""));
-    let none = v1::DeleteRequest { keys: None, prev_kv: false };
+    let none = v1::DeleteRequest { keys: None, prev_kv: false, ..Default::default() };
     check("no keys", &node.refusal(node.kv().delete(none)).await, ("invalid", "keys"));
     let huge = node.refusal(node.kv().put(put("k", vec![0; 8 << 20]))).await;
     assert!(!matches!(huge, Error::Connection { .. }), "a request over the message limit: {huge:?}");
@@ -93,7 +93,7 @@ async fn wrong_transactions_are_refused_as_a_whole() {
     let deep = (0..20).fold(then(vec![put_op("k")]), |inner, _| then(vec![nested(inner)]));
     let old = v1::RangeQuery { keys: key("k"), revision: 1, ..v1::RangeQuery::default() };
     let old = v1::Op { op: Some(op::Op::Range(old)) };
-    let delete = v1::DeleteRequest { keys: interval("a", "z"), prev_kv: false };
+    let delete = v1::DeleteRequest { keys: interval("a", "z"), prev_kv: false, ..Default::default() };
     let delete = v1::Op { op: Some(op::Op::Delete(delete)) };
     let unset = v1::Compare { keys: key("k"), operator: compare::Operator::Equal as i32, target: None };
     let without_target = v1::Txn { compares: vec![unset], ..v1::Txn::default() };
@@ -112,7 +112,7 @@ async fn wrong_transactions_are_refused_as_a_whole() {
         ("a comparison with nothing", without_target, ("invalid", "target")),
     ];
     for (name, txn, expected) in cases {
-        let request = v1::TxnRequest { txn: Some(txn) };
+        let request = v1::TxnRequest { txn: Some(txn), ..Default::default() };
         check(name, &node.refusal(node.kv().txn(request)).await, expected);
     }
     node.txn(then(many(128))).await.expect("128 operations are allowed");
@@ -126,7 +126,7 @@ async fn wrong_reads_say_what_there_is() {
     for value in ["1", "2", "3"] {
         node.put("k", value).await.expect("a write");
     }
-    node.kv().compact(v1::CompactRequest { revision: 3 }).await.expect("a compaction");
+    node.kv().compact(v1::CompactRequest { revision: 3, ..Default::default() }).await.expect("a compaction");
     let at = |revision| v1::RangeQuery { keys: key("k"), revision, ..v1::RangeQuery::default() };
     let any = v1::Consistency::default;
     let to_nobody = v1::Route { to: Some(route::To::MemberId(99)) };
@@ -145,7 +145,7 @@ async fn wrong_reads_say_what_there_is() {
     for (name, request, expected) in cases {
         check(name, &node.refusal(node.kv().range(request)).await, expected);
     }
-    let future = v1::CompactRequest { revision: 1000 };
+    let future = v1::CompactRequest { revision: 1000, ..Default::default() };
     check("compact the future", &node.refusal(node.kv().compact(future)).await, ("future_revision", "1000"));
     let hurried = node.within(Duration::from_millis(300));
     let error = hurried

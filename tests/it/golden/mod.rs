@@ -77,4 +77,9 @@ scripts! {
     batches
     snapshot
     refusals
+    leases
+    sessions
+    guards
+    lock_queue
+    history
 }

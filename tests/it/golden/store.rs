@@ -4,11 +4,11 @@ use std::{fmt::Write, sync::Arc};
 
 use quorate::{
     state::{
-        Applied, ApplyBatch, Command, Event, EventKind, Operation, Outcome, PageQuery, PinnedSnapshot,
-        Position, StateMachine, snapshot, validate, validate_range,
+        Applied, ApplyBatch, Command, Committed, Event, EventKind, Expire, GrantLease, Operation, Outcome,
+        PageQuery, PinnedSnapshot, Position, StateMachine, snapshot, validate_command, validate_range,
     },
     storage::Engine,
-    types::{DeleteResult, KeyValue, Limits, OpResult, RangeResult, TxnResult},
+    types::{DeleteResult, Guard, KeyValue, Limits, OpResult, RangeResult, SessionSeq, TxnResult},
 };
 
 use super::parse::{self, Named};
@@ -23,13 +23,26 @@ pub struct Store {
     batch: Option<ApplyBatch>,
     named: Named,
     pinned: Option<PinnedSnapshot>,
+    /// Of the next command.
+    session: Option<SessionSeq>,
+    guards: Vec<Guard>,
 }
 
 impl Store {
     pub fn new(mut new_engine: NewEngine) -> Store {
         let machine = StateMachine::open(new_engine()).expect("an empty store");
         let limits = Limits::default();
-        Store { new_engine, machine, limits, next_index: 0, batch: None, named: Named::new(), pinned: None }
+        Store {
+            new_engine,
+            machine,
+            limits,
+            next_index: 0,
+            batch: None,
+            named: Named::new(),
+            pinned: None,
+            session: None,
+            guards: Vec::new(),
+        }
     }
 
     /// Runs one command. `events`: tell those of a commit.
@@ -40,6 +53,13 @@ impl Store {
             "txn" => self.apply(Operation::Txn(parse::txn(tokens, &self.named)?), events),
             "compact" => self.apply(Operation::Compact(one(tokens)?), events),
             "marker" => self.apply(Operation::Marker, events),
+            "grant" => self.apply(Operation::Grant(grant(tokens)?), events),
+            "revoke" => self.apply(Operation::Revoke(one(tokens)?), events),
+            "expire" => self.apply(Operation::Expire(expire(tokens)?), events),
+            "as" => self.as_session(tokens),
+            "guard" => self.guard(tokens),
+            "leases" => self.leases(),
+            "history" => self.history(tokens),
             "get" => self.get(tokens),
             "let" => self.define(tokens),
             "scan" => self.scan(tokens),
@@ -66,19 +86,20 @@ impl Store {
     }
 
     fn apply(&mut self, op: Operation, events: bool) -> Result<String, String> {
-        validate(&op, &self.limits).map_err(text)?;
+        let (session, guards) = (self.session.take(), std::mem::take(&mut self.guards));
+        let command = Command { session, guards, ..op.into() };
+        validate_command(&command, &self.limits).map_err(text)?;
         let at = self.position();
         let begun = self.batch.take();
         let open = begun.is_some();
         let mut batch = begun.unwrap_or_else(|| self.machine.begin());
-        let command = Command { request_id: String::new(), op };
         let applied = self.machine.apply(&mut batch, at, &command).map_err(text)?;
         let mut out = describe(&applied);
         if open {
             self.batch = Some(batch);
         } else {
             let heard = self.machine.commit(batch).map_err(text)?;
-            out += &describe_events(&heard, events);
+            out += &describe_committed(&heard, events);
         }
         Ok(out)
     }
@@ -95,7 +116,55 @@ impl Store {
     fn commit(&mut self, events: bool) -> Result<String, String> {
         let batch = self.batch.take().ok_or("no batch")?;
         let heard = self.machine.commit(batch).map_err(text)?;
-        Ok(describe_events(&heard, events))
+        Ok(describe_committed(&heard, events))
+    }
+
+    fn as_session(&mut self, tokens: &[&str]) -> Result<String, String> {
+        let number = |text: &str| text.parse().map_err(|_| format!("{text:?} is not a number"));
+        let (id, seq, ack_below) = match tokens {
+            [id, seq] => (number(id)?, number(seq)?, 0),
+            [id, seq, below] => (number(id)?, number(seq)?, number(below)?),
+            _ => return Err("as SESSION SEQ [ACK_BELOW]".into()),
+        };
+        self.session = Some(SessionSeq { id, seq, ack_below });
+        Ok(String::new())
+    }
+
+    fn guard(&mut self, tokens: &[&str]) -> Result<String, String> {
+        let [key, token] = tokens else { return Err("guard KEY TOKEN".into()) };
+        let fencing_token = token.parse().map_err(text)?;
+        self.guards.push(Guard { owner_key: key.to_string().into(), fencing_token });
+        Ok(String::new())
+    }
+
+    fn leases(&self) -> Result<String, String> {
+        let reader = self.machine.reader();
+        let mut out = String::new();
+        for lease in reader.leases(0, usize::MAX).0 {
+            let keys: Vec<_> = reader.keys_of_lease(lease.lease).iter().map(|key| bytes(key)).collect();
+            let kind = if lease.session { "session" } else { "lease" };
+            writeln!(out, "{kind} {} of {} ms: {}", lease.lease, lease.ttl_ms, keys.join(" "))
+                .map_err(text)?;
+        }
+        let (hash, _) = reader.leases_hash();
+        Ok(format!("{out}hash {hash:032x}\n"))
+    }
+
+    /// All of it, in reads of so many bytes.
+    fn history(&self, tokens: &[&str]) -> Result<String, String> {
+        let [range, from, size] = tokens else { return Err("history KEYS FROM BYTES".into()) };
+        let (keys, size) = (parse::keys(range), size.parse().map_err(text)?);
+        let mut from = from.parse().map_err(text)?;
+        let mut out = String::new();
+        loop {
+            let read = self.machine.reader().history(&keys, from, size).map_err(text)?;
+            writeln!(out, "from {from}:").map_err(text)?;
+            out += &describe_events(&read.events);
+            if read.next > read.view.revision {
+                return Ok(out);
+            }
+            from = read.next;
+        }
     }
 
     fn drop_batch(&mut self) -> Result<String, String> {
@@ -222,16 +291,20 @@ fn pair(kv: &KeyValue) -> String {
 }
 
 fn describe(applied: &Applied) -> String {
-    let Applied { log_index, revision, outcome, .. } = applied;
+    let Applied { log_index, revision, outcome, deduplicated, .. } = applied;
+    let stored = if *deduplicated { " (stored)" } else { "" };
     let what = match outcome {
         Outcome::Put(prev) => format!("put{}", describe_prev(prev)),
         Outcome::Delete(result) => describe_delete(result),
         Outcome::Txn(result) => describe_txn(result, 1),
         Outcome::Compact => "compacted".to_owned(),
         Outcome::Marker => "passed".to_owned(),
+        Outcome::Grant(granted) => format!("granted {} for {:?}", granted.id, granted.ttl),
+        Outcome::Revoke(revoked) => format!("revoked, with {} keys", revoked.deleted),
+        Outcome::Expire { leases, deleted } => format!("{leases} expired, with {deleted} keys"),
         Outcome::Refused(refusal) => format!("refused: {}", quorate::error::Error::from(refusal.clone())),
     };
-    format!("{log_index} → revision {revision}: {what}\n")
+    format!("{log_index} → revision {revision}: {what}{stored}\n")
 }
 
 fn describe_prev(prev: &Option<KeyValue>) -> String {
@@ -270,12 +343,33 @@ fn describe_txn(result: &TxnResult, depth: usize) -> String {
     out
 }
 
-fn describe_events(events: &[Event], wanted: bool) -> String {
+fn describe_committed(committed: &Committed, wanted: bool) -> String {
+    if wanted { describe_events(&committed.events) } else { String::new() }
+}
+
+fn describe_events(events: &[Event]) -> String {
     let event = |event: &Event| {
         let kind = if event.kind == EventKind::Put { "put" } else { "delete" };
-        let prev =
-            event.prev_revision.map_or(String::new(), |revision| format!(", replaces that of {revision}"));
-        format!("  event {}: {kind} {}{prev}\n", event.revision, pair(&event.kv))
+        format!("  event {}: {kind} {}\n", event.revision, pair(&event.kv))
     };
-    if wanted { events.iter().map(event).collect() } else { String::new() }
+    events.iter().map(event).collect()
+}
+
+/// `ID TTL_MS [session]`, with room for three leases and two sessions.
+fn grant(tokens: &[&str]) -> Result<GrantLease, String> {
+    let [lease, ttl_ms, rest @ ..] = tokens else { return Err("grant ID TTL_MS [session]".into()) };
+    Ok(GrantLease {
+        lease: lease.parse().map_err(text)?,
+        ttl_ms: ttl_ms.parse().map_err(text)?,
+        session: rest == ["session"],
+        leases_max: 3,
+        sessions_max: 2,
+    })
+}
+
+/// `TERM ID…`
+fn expire(tokens: &[&str]) -> Result<Expire, String> {
+    let [term, leases @ ..] = tokens else { return Err("expire TERM ID…".into()) };
+    let leases = leases.iter().map(|lease| lease.parse().map_err(text)).collect::<Result<_, _>>()?;
+    Ok(Expire { leases, term: term.parse().map_err(text)? })
 }

@@ -102,7 +102,7 @@ impl Machine {
         let machine = StateMachine::open(home.open_current().expect("an engine")).expect("an empty state");
         let snapshots = Arc::new(SnapshotStore::open(dir.path().join("snapshots")).expect("a directory"));
         let state = machine.reader();
-        let applier = Applier::new(machine, home, log.clone(), snapshots.clone());
+        let applier = Applier::new(machine, home, (log.clone(), snapshots.clone()), Box::new(()));
         Machine { applier, state, snapshots, dir }
     }
 }

@@ -220,6 +220,20 @@ impl Peer for Recorder {
         silent()
     }
 
+    async fn keep_alive(
+        &self,
+        _: Request<pb::KeepAliveRequest>,
+    ) -> Result<Response<pb::KeepAliveReply>, Status> {
+        silent()
+    }
+
+    async fn lease_time(
+        &self,
+        _: Request<pb::LeaseTimeRequest>,
+    ) -> Result<Response<pb::LeaseTimeReply>, Status> {
+        silent()
+    }
+
     async fn identify(&self, _: Request<pb::IdentifyRequest>) -> Result<Response<pb::IdentifyReply>, Status> {
         silent()
     }
@@ -332,7 +346,7 @@ async fn h7_a_leader_whose_peers_are_dead_stops_in_time() {
     }
     let node = members.node(leader).clone();
     let put = Put { key: "k".into(), value: "v".into(), ..Put::default() };
-    let patient = CallOptions { timeout: Some(Duration::from_secs(60)), request_id: None };
+    let patient = CallOptions { timeout: Some(Duration::from_secs(60)), ..CallOptions::default() };
     let mut writing = Box::pin(async move { node.put(put, patient).await });
     assert!(futures::poll!(writing.as_mut()).is_pending(), "it is under way when the end begins");
     let writing = tokio::spawn(writing);

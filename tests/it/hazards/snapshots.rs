@@ -42,7 +42,7 @@ impl Image {
         let first = Position { term: 0, index: 0 };
         machine.set_membership(&mut batch, first, encode_membership(&membership)).expect("a membership");
         let put = Put { key: "from".into(), value: "snapshot".into(), ..Put::default() };
-        let command = Command { request_id: "r".into(), op: Operation::Put(put) };
+        let command = Command::from(Operation::Put(put));
         machine.apply(&mut batch, Position { term, index: 1 }, &command).expect("a put");
         for index in 2..=index {
             machine.note(&mut batch, Position { term, index }).expect("a blank entry");

@@ -24,7 +24,7 @@ use quorate::{
         state_machine::Applier,
         types::{LogId, Peer, Proposal, Raft, Snapshot, Vote},
     },
-    state::{Applied, Command, Operation},
+    state::{Applied, Operation},
     types::{CallOptions, Put},
 };
 use tokio::task::JoinHandle;
@@ -60,8 +60,7 @@ impl Committed {
         })
         .await;
         let put = Put { key: "k".into(), value: "v".into(), ..Put::default() };
-        let write =
-            Proposal::new(Command { request_id: "r".into(), op: Operation::Put(put) }).expect("a write");
+        let write = Proposal::new(Operation::Put(put).into()).expect("a write");
         let writer = raft.clone();
         let answer = tokio::spawn(async move { writer.client_write(write).await.is_ok() });
         raft.wait(Some(SOON)).committed_index_at_least(Some(2), "by the others").await.expect("a commit");
@@ -140,6 +139,14 @@ impl LeaderHandler for Nobody {
     }
 
     async fn propose(&self, _command: Bytes, _options: CallOptions) -> Result<Applied, Error> {
+        Err(Error::NoLeader)
+    }
+
+    async fn keep_alive(&self, _lease: u64, _options: CallOptions) -> Result<(u64, Duration), Error> {
+        Err(Error::NoLeader)
+    }
+
+    async fn lease_time(&self, _lease: u64, _options: CallOptions) -> Result<(Duration, u64), Error> {
         Err(Error::NoLeader)
     }
 }

@@ -24,7 +24,7 @@ fn machine() -> StateMachine {
 }
 
 fn command(op: Operation) -> Command {
-    Command { request_id: String::new(), op }
+    op.into()
 }
 
 /// The entry that follows what is committed.

@@ -43,6 +43,7 @@ impl Model {
             Operation::Txn(txn) => Outcome::Txn(change.txn(txn)),
             Operation::Compact(requested) => self.compact(*requested),
             Operation::Marker => Outcome::Marker,
+            other => unreachable!("not modelled: {other:?}"),
         };
         if change.changed {
             self.maps.insert(revision, change.map);

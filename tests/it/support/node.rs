@@ -100,7 +100,7 @@ impl NodeClient {
 
     /// Sends a transaction.
     pub async fn txn(&self, txn: v1::Txn) -> Result<v1::TxnResponse, Error> {
-        let request = v1::TxnRequest { txn: Some(txn) };
+        let request = v1::TxnRequest { txn: Some(txn), ..Default::default() };
         let answer = self.kv().txn(self.request(request)).await.map_err(self.failed(RequestKind::Write))?;
         Ok(answer.into_inner())
     }
