@@ -8,8 +8,10 @@
 
 mod cluster;
 mod deadline;
+mod election;
 mod health;
 mod kv;
+mod lock;
 mod maintenance;
 mod refusal;
 pub mod request;
@@ -25,13 +27,18 @@ use crate::{
     node::Node,
     pb::{
         DESCRIPTORS,
-        v1::{cluster_server, kv_server, maintenance_server},
+        v1::{cluster_server, election_server, kv_server, lock_server, maintenance_server},
     },
 };
 
 /// The services of this API, by their full names.
-pub const SERVICES: [&str; 3] =
-    [kv_server::SERVICE_NAME, cluster_server::SERVICE_NAME, maintenance_server::SERVICE_NAME];
+pub const SERVICES: [&str; 5] = [
+    kv_server::SERVICE_NAME,
+    lock_server::SERVICE_NAME,
+    election_server::SERVICE_NAME,
+    cluster_server::SERVICE_NAME,
+    maintenance_server::SERVICE_NAME,
+];
 
 /// The services of a member, to be served behind a [`RequestLayer`].
 pub struct Api {
@@ -48,6 +55,14 @@ pub async fn services(node: &Node) -> Api {
     let routes = Routes::new(health_service)
         .add_service(
             kv_server::KvServer::new(kv::Service::new(node.clone())).max_decoding_message_size(bytes_max),
+        )
+        .add_service(
+            lock_server::LockServer::new(lock::Service::new(node.clone()))
+                .max_decoding_message_size(bytes_max),
+        )
+        .add_service(
+            election_server::ElectionServer::new(election::Service::new(node.clone()))
+                .max_decoding_message_size(bytes_max),
         )
         .add_service(
             cluster_server::ClusterServer::new(cluster::Service::new(node.clone()))

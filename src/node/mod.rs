@@ -21,6 +21,7 @@ mod lease;
 mod leases;
 mod peers;
 mod read;
+mod recipes;
 mod recover;
 mod rounds;
 mod scan;
