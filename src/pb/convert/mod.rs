@@ -13,6 +13,7 @@ pub mod answer;
 pub mod error;
 mod exactness;
 mod kv;
+pub mod lease;
 mod read;
 mod txn;
 
