@@ -1,8 +1,8 @@
 //! The gRPC services for clients: check, convert, call the node, fill the header.
 //!
-//! A request passes [`RequestLayer`], which gives it an id and a deadline ([`request`]), then a
-//! handler of a few lines (`kv`, `cluster`, `maintenance`). Every refusal leaves through the one table in
-//! [`crate::pb::convert::error`], those that tonic makes on its own included (`refusal`).
+//! A request passes [`RequestLayer`], which gives it an id and a deadline ([`request`]), then a handler
+//! of a few lines (`kv`, `lease`, `cluster`, `maintenance`). Every refusal leaves through the one table
+//! in [`crate::pb::convert::error`], those that tonic makes on its own included (`refusal`).
 //!
 //! Deliberately absent: queues and admission (the node has them), retries (the client has them), any state.
 
@@ -11,6 +11,7 @@ mod deadline;
 mod election;
 mod health;
 mod kv;
+mod lease;
 mod lock;
 mod maintenance;
 mod refusal;
@@ -27,13 +28,18 @@ use crate::{
     node::Node,
     pb::{
         DESCRIPTORS,
-        v1::{cluster_server, election_server, kv_server, lock_server, maintenance_server},
+        v1::{
+            cluster_server, election_server, kv_server, lease_server, lock_server, maintenance_server,
+            session_server,
+        },
     },
 };
 
 /// The services of this API, by their full names.
-pub const SERVICES: [&str; 5] = [
+pub const SERVICES: [&str; 7] = [
     kv_server::SERVICE_NAME,
+    lease_server::SERVICE_NAME,
+    session_server::SERVICE_NAME,
     lock_server::SERVICE_NAME,
     election_server::SERVICE_NAME,
     cluster_server::SERVICE_NAME,
@@ -42,7 +48,7 @@ pub const SERVICES: [&str; 5] = [
 
 /// The services of a member, to be served behind a [`RequestLayer`].
 pub struct Api {
-    /// `Kv`, `Cluster`, `Maintenance`, health and reflection.
+    /// All of [`SERVICES`], health and reflection.
     pub routes: Routes,
     /// Says whether the member is ready. Nothing is until somebody says so.
     pub health: Health,
@@ -55,6 +61,14 @@ pub async fn services(node: &Node) -> Api {
     let routes = Routes::new(health_service)
         .add_service(
             kv_server::KvServer::new(kv::Service::new(node.clone())).max_decoding_message_size(bytes_max),
+        )
+        .add_service(
+            lease_server::LeaseServer::new(lease::Service::new(node.clone()))
+                .max_decoding_message_size(bytes_max),
+        )
+        .add_service(
+            session_server::SessionServer::new(lease::Service::new(node.clone()))
+                .max_decoding_message_size(bytes_max),
         )
         .add_service(
             lock_server::LockServer::new(lock::Service::new(node.clone()))

@@ -13,6 +13,7 @@ pub mod answer;
 pub mod error;
 mod exactness;
 mod kv;
+pub mod lease;
 pub mod lock;
 mod read;
 mod txn;
