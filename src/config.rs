@@ -243,6 +243,8 @@ impl Limits {
             ("range_bytes_max", self.range_bytes_max),
             ("inflight_writes_max", self.inflight_writes_max),
             ("inflight_reads_max", self.inflight_reads_max),
+            ("watches_per_stream_max", self.watches_per_stream_max),
+            ("watches_max", self.watches_max),
         ] {
             at_least(&format!("limits.{field}"), value as u64, 1)?;
         }
