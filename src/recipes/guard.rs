@@ -6,7 +6,7 @@ use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Api, KvApi, LeaseApi, LeaseList, WatchApi, WatchStream,
+    Api, KvApi, LeaseApi, WatchApi, WatchStream,
     election::{self, LeaderStream},
     keeper::KeptLease,
     lock::{self, Acquiring},
@@ -16,7 +16,7 @@ use crate::{
     error::Error,
     types::{
         Acquire, CallOptions, Consistency, Delete, DeleteResult, ElectionLeader, Grant, Granted, Guard, Held,
-        KeptAlive, KeyValue, LeaseId, LeaseInfo, LockMode, LockProgress, LockState, Put, Range, RangeAnswer,
+        KeptAlive, KeyValue, LeaseId, LeaseInfo, LeaseList, LockMode, LockProgress, LockState, Put, Range, RangeAnswer,
         Revision, Revoked, Txn, TxnResult, Watch, WriteAnswer,
     },
 };
