@@ -35,10 +35,13 @@ use crate::{pb::internal as pb, types::NodeId};
 const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
 /// Chunks read ahead of the network.
 const SNAPSHOT_CHUNKS_AHEAD: usize = 2;
-/// A snapshot transfer that moves nothing for this long is given up and begun anew.
+/// A snapshot transfer that moves no chunk for this long is given up and begun anew. The transfer as a whole
+/// has no deadline: however large a snapshot is, and however slow the line, it arrives if it moves.
 const SNAPSHOT_IDLE: Duration = Duration::from_secs(15);
-/// After the last byte: for the receiver to check, load and answer.
+/// After the last byte: for the receiver to check, load and answer, whatever the size.
 const SNAPSHOT_INSTALL: Duration = Duration::from_secs(300);
+/// And a second more for so many bytes: a rate that a slow disk is still expected to reach.
+const SNAPSHOT_INSTALL_RATE: u64 = 2 << 20;
 
 /// Makes a [`PeerNetwork`] for each member that openraft wants to talk to.
 pub struct Network {
@@ -182,15 +185,28 @@ async fn send_snapshot(
 ) -> Result<SnapshotResponse<TypeConfig>, String> {
     let file =
         File::open(snapshot.snapshot.path()).await.map_err(|e| format!("cannot open the snapshot: {e}"))?;
-    let head = codec::snapshot_head(vote, &snapshot.meta, snapshot.snapshot.size());
+    let size = snapshot.snapshot.size();
+    let head = codec::snapshot_head(vote, &snapshot.meta, size);
     let (chunks, stream) = mpsc::channel(SNAPSHOT_CHUNKS_AHEAD);
-    let request = link.request(ReceiverStream::new(stream), SNAPSHOT_INSTALL);
-    let (fed, answer) = tokio::join!(feed(file, head, chunks), link.client.snapshot(request));
-    let reply = answer.map_err(|status| refusal(&status));
-    fed.and(reply.map(tonic::Response::into_inner)).and_then(|reply| {
-        let vote = reply.vote.ok_or_else(|| "the answer has no vote".to_owned())?;
-        Ok(SnapshotResponse::new(vote.into()))
-    })
+    let request = link.stream(ReceiverStream::new(stream));
+    let mut answer = pin!(link.client.snapshot(request));
+    let reply = tokio::select! {
+        // It may come early: a refusal.
+        reply = &mut answer => reply,
+        fed = feed(file, head, chunks) => {
+            fed?;
+            let limit = install_limit(size);
+            let late = |_| format!("the snapshot was sent, and not answered for {limit:?}");
+            tokio::time::timeout(limit, answer).await.map_err(late)?
+        }
+    };
+    let vote = reply.map_err(|status| refusal(&status))?.into_inner().vote;
+    Ok(SnapshotResponse::new(vote.ok_or_else(|| "the answer has no vote".to_owned())?.into()))
+}
+
+/// How long the receiver of `size` bytes may take after the last one.
+fn install_limit(size: u64) -> Duration {
+    SNAPSHOT_INSTALL + Duration::from_secs(size / SNAPSHOT_INSTALL_RATE)
 }
 
 /// Feeds a file into the stream; gives up when nothing moves. Ends early if the receiver has answered
