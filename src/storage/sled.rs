@@ -106,9 +106,9 @@ impl Engine for SledEngine {
     }
 }
 
-/// Waits until the lock on sled's file is free. sled holds it a little longer than its `Db` lives (jobs of its
-/// thread pool still under way hold the file too), and takes a held one for an error like any other: a sound
-/// state would be called damaged.
+/// Waits until the lock on sled's file is free. sled holds it a little longer than its `Db` lives (jobs of
+/// its thread pool still under way hold the file too), and takes a held one for an error like any other: a
+/// sound state would be called damaged.
 fn wait_for_release(path: &Path, looks: u32) -> Result<(), EngineError> {
     let Ok(file) = File::open(path) else { return Ok(()) };
     for _ in 0..looks {

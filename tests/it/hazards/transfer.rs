@@ -61,7 +61,7 @@ impl Sender {
     /// Sends what it has to member 2 at `addr`.
     async fn send(&self, addr: &str) -> Sent {
         let links = Links::new(1, 7, Env::real().net(), BTreeMap::new());
-        let mut network = Network { links: Arc::new(links), me: 1 };
+        let mut network = Network { links: Arc::new(links), me: 1, snapshots: self.snapshots.clone() };
         let peer = Peer { peer_addr: addr.to_owned(), client_addr: String::new() };
         let mut peer = network.new_client(2, &peer).await;
         let snapshot = Snapshot { meta: self.image.meta(), snapshot: self.file().expect("a snapshot") };
@@ -98,4 +98,24 @@ async fn a_snapshot_is_sent_without_a_deadline_for_the_whole() {
     let error = sender.send(&addr).await.expect_err("a refusal");
     assert!(error.to_string().contains("not now"), "the answer counts, not that the stream broke: {error}");
     assert_eq!(*deadlines.lock().expect("no panic"), [None], "one call, without a deadline");
+}
+
+#[tokio::test]
+async fn a_snapshot_that_a_peer_calls_damaged_is_set_aside_if_it_is() {
+    let sender = Sender::new();
+    let (addr, _) = answering(Status::data_loss("damaged snapshot")).await;
+    sender.send(&addr).await.expect_err("a refusal");
+    assert!(sender.file().is_some() && !sender.snapshots.wanting(), "the line was bad, the file is not");
+
+    let mut bytes = sender.image.bytes.clone();
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    sender.publish(&bytes);
+    let (other, _) = answering(Status::unavailable("not now")).await;
+    sender.send(&other).await.expect_err("a refusal");
+    assert!(sender.file().is_some(), "nobody has complained");
+    sender.send(&addr).await.expect_err("a refusal");
+    assert!(sender.file().is_none() && sender.snapshots.wanting(), "it would be sent for ever");
+    sender.publish(&sender.image.bytes);
+    assert!(!sender.snapshots.wanting(), "a new one takes its place");
 }
