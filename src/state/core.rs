@@ -14,6 +14,7 @@ use super::{
     codec::{self, Input, Malformed, put_bytes, put_varint},
     compaction::Progress,
     index::Index,
+    tally::Tally,
 };
 use crate::{
     storage::{Batch, Engine, Key},
@@ -23,7 +24,8 @@ use crate::{
 /// Keys of the index that are visited under one lock: some 100 µs at most.
 const CHUNK_KEYS: usize = 1024;
 
-const HEAD_VERSION: u8 = 1;
+/// Version 1 had no tally.
+const HEAD_VERSION: u8 = 2;
 const MEMBERSHIP_VERSION: u8 = 1;
 
 /// What becomes visible in one instant.
@@ -32,6 +34,8 @@ pub(super) struct Published {
     pub index: Index,
     pub head: Head,
     pub membership: Option<Membership>,
+    /// The records ever added to the engine.
+    pub added: Tally,
 }
 
 impl Published {
@@ -60,9 +64,9 @@ pub(super) struct Core {
 impl Core {
     /// Reads the engine: one scan over all records.
     pub fn open(engine: Arc<dyn Engine>) -> Result<Core, Corruption> {
-        let head = match engine.get(&Key::Head.encode())? {
+        let (head, added) = match engine.get(&Key::Head.encode())? {
             Some(sealed) => decode_head(&sealed).map_err(|why| Corruption::damaged("head", why))?,
-            None => Head::default(),
+            None => (Head::default(), Some(Tally::default())),
         };
         let membership = match engine.get(&Key::Membership.encode())? {
             Some(sealed) => {
@@ -70,9 +74,10 @@ impl Core {
             }
             None => None,
         };
-        let index = build_index(&*engine, head)?;
+        let (index, found) = build_index(&*engine, head)?;
         let progress = Progress::load(&*engine)?;
-        let published = RwLock::new(Published { index, head, membership });
+        let added = check_tally(added, progress.removed, found)?;
+        let published = RwLock::new(Published { index, head, membership, added });
         Ok(Core { engine, published, progress: Mutex::new(progress) })
     }
 
@@ -116,24 +121,26 @@ impl Core {
     }
 }
 
-/// Adds the head to a batch.
-pub(super) fn put_head(batch: &mut Batch, head: &Head) {
-    let mut out = codec::unsealed(32);
+/// Adds the head to a batch; `added` are the records in the engine once it is written, and those removed.
+pub(super) fn put_head(batch: &mut Batch, head: &Head, added: Tally) {
+    let mut out = codec::unsealed(48);
     put_varint(&mut out, head.revision);
     put_varint(&mut out, head.compact_revision);
     put_position(&mut out, head.applied);
+    added.put(&mut out);
     batch.put(Key::Head.encode(), codec::seal(out, HEAD_VERSION));
 }
 
-fn decode_head(sealed: &[u8]) -> Result<Head, Malformed> {
-    let mut input = codec::open(sealed, HEAD_VERSION)?;
+fn decode_head(sealed: &[u8]) -> Result<(Head, Option<Tally>), Malformed> {
+    let (version, mut input) = codec::open_upto(sealed, HEAD_VERSION)?;
     let (revision, compact_revision) = (input.varint()?, input.varint()?);
     let applied = read_position(&mut input)?;
+    let added = if version == 1 { None } else { Some(Tally::read(&mut input)?) };
     input.end()?;
     if compact_revision > revision {
         return Err(Malformed("compacted beyond its revision"));
     }
-    Ok(Head { applied, revision, compact_revision })
+    Ok((Head { applied, revision, compact_revision }, added))
 }
 
 /// Adds the membership to a batch.
@@ -170,8 +177,20 @@ pub(super) fn read_position(input: &mut Input) -> Result<Option<Position>, Malfo
     }
 }
 
-fn build_index(engine: &dyn Engine, head: Head) -> Result<Index, Corruption> {
-    let mut index = Index::default();
+/// Compares the records found with those that should be there; gives those ever added, also where an older
+/// version did not count them.
+fn check_tally(added: Option<Tally>, removed: Tally, found: Tally) -> Result<Tally, Corruption> {
+    let Some(added) = added else { return Ok(found.plus(removed)) };
+    let expected = added.minus(removed);
+    if found == expected {
+        return Ok(added);
+    }
+    let (found, expected) = (found.count, expected.count);
+    Err(Corruption::Damaged(format!("{found} records, not the {expected} that were written: a part is lost")))
+}
+
+fn build_index(engine: &dyn Engine, head: Head) -> Result<(Index, Tally), Corruption> {
+    let (mut index, mut found) = (Index::default(), Tally::default());
     let mut last = RecordId::default();
     for block in block::scan(engine, RecordId::default(), &Key::blocks_end()) {
         for record in block?.records()? {
@@ -183,10 +202,11 @@ fn build_index(engine: &dyn Engine, head: Head) -> Result<Index, Corruption> {
                 )));
             }
             last = id;
+            found.add(id);
             index.insert(&record.key, record.entry);
         }
     }
-    Ok(index)
+    Ok((index, found))
 }
 
 /// A key that exists, without its value.

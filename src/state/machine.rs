@@ -10,6 +10,7 @@ use super::{
     apply::execute,
     block::{BLOCK_BYTES, Packer},
     core::{self, Core},
+    tally::Tally,
 };
 use crate::storage::{Batch, Engine};
 
@@ -104,13 +105,16 @@ impl StateMachine {
         if !batch.is_on(&self.core) {
             return Err(Corruption::StaleBatch { begun: batch.begun(), applied: self.applied() });
         }
-        self.core.engine.write(&encode(&batch))?;
+        let mut added = self.core.read().added;
+        batch.new_records().for_each(|record| added.add(record.entry.id()));
+        self.core.engine.write(&encode(&batch, added))?;
         {
             let mut published = self.core.write();
             for record in batch.new_records() {
                 published.index.insert(&record.key, record.entry);
             }
             published.head = batch.head;
+            published.added = added;
             if let Some(membership) = &batch.membership {
                 published.membership = Some(membership.clone());
             }
@@ -131,7 +135,7 @@ impl StateMachine {
     }
 }
 
-fn encode(batch: &ApplyBatch) -> Batch {
+fn encode(batch: &ApplyBatch, added: Tally) -> Batch {
     let mut packer = Packer::new(BLOCK_BYTES);
     batch.new_records().for_each(|record| packer.push(record));
     let mut writes = Batch::default();
@@ -141,6 +145,6 @@ fn encode(batch: &ApplyBatch) -> Batch {
     if let Some(membership) = &batch.membership {
         core::put_membership(&mut writes, membership);
     }
-    core::put_head(&mut writes, &batch.head);
+    core::put_head(&mut writes, &batch.head, added);
     writes
 }

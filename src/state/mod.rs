@@ -10,7 +10,7 @@
 //! last record at or below r says.
 //!
 //! ```text
-//!   engine   blocks of records by (main, sub) · head {applied, revision, compact revision} · membership
+//!   engine   blocks of records by (main, sub) · head {applied, revision, compact revision, tally} · membership
 //!   memory   index: key -> its history, without values; rebuilt by one scan at open
 //! ```
 //!
@@ -56,6 +56,7 @@ mod overlay;
 mod range;
 mod reader;
 pub mod snapshot;
+mod tally;
 mod txn;
 mod validate;
 mod view;

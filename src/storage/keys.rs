@@ -26,7 +26,7 @@ pub enum Key {
         /// Its place within the revision.
         sub: u32,
     },
-    /// `f0 01`: applied log position, revision, compact revision. Without it there is no state.
+    /// `f0 01`: applied log position, revision, compact revision, tally of records. Without it there is no state.
     Head,
     /// `f0 02`: the last membership, with its log position.
     Membership,

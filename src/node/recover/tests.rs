@@ -3,7 +3,9 @@ use bytes::Bytes;
 use super::*;
 use crate::{
     log::{Disk, Record},
-    storage::{Engine, Fresh, MemoryHome},
+    state::{Command, Operation},
+    storage::{Batch, Engine, Fresh, Key, MemoryHome},
+    types::Put,
 };
 
 /// A state that has applied blank entries of term 1 up to `last`.
@@ -50,6 +52,30 @@ fn a_state_that_the_log_continues_is_kept() {
 fn a_state_that_the_log_contradicts_is_rebuilt() {
     assert_eq!(recovered(3, &*log_of(&[1, 1, 1, 2, 2], None)), Ok(None), "another entry 3");
     assert_eq!(recovered(3, &*log_of(&[1, 1, 1], None)), Ok(None), "ahead of the log (hazard H3)");
+}
+
+/// After a power cut: the engine has its newest part, and lacks one from its middle.
+#[test]
+fn a_state_that_lost_records_is_rebuilt() {
+    let home = MemoryHome::new();
+    let engine = home.open_current().expect("an engine");
+    let mut machine = StateMachine::open(engine.clone()).expect("an empty state");
+    for index in 0..3 {
+        let mut batch = machine.begin();
+        let put = Put { key: format!("k{index}").into(), ..Put::default() };
+        let command = Command { request_id: String::new(), op: Operation::Put(put) };
+        machine.apply(&mut batch, Position { term: 1, index }, &command).expect("a put");
+        machine.commit(batch).expect("a commit");
+    }
+    let blocks: Vec<_> = engine.scan(&[], &Key::blocks_end()).map(|pair| pair.expect("a block").0).collect();
+    let mut lost = Batch::default();
+    lost.delete(blocks[1].clone());
+    engine.write(&lost).expect("a write");
+
+    let dir = tempfile::tempdir().expect("a directory");
+    let snapshots = SnapshotStore::open(dir.path().join("snapshots")).expect("a directory");
+    let machine = open_state(&home, &snapshots, &*log_of(&[1, 1, 1, 1], None)).expect("the log is whole");
+    assert_eq!(machine.applied(), None, "it begins anew");
 }
 
 #[test]

@@ -18,6 +18,7 @@ use crate::{
         block::{BLOCK_BYTES, Block, Packer, Record, RecordId},
         codec::{Input, Malformed},
         core::{put_head, put_membership, read_position},
+        tally::Tally,
     },
     storage::{Batch, Engine, Key},
 };
@@ -59,23 +60,26 @@ impl StateMachine {
             return Err(SnapshotError::NotEmpty);
         }
         let mut reader = SnapshotReader::begin(reader)?;
-        load_records(&*engine, &mut reader)?;
+        let added = load_records(&*engine, &mut reader)?;
         let mut batch = Batch::default();
         if let Some(membership) = &reader.header.membership {
             put_membership(&mut batch, membership);
         }
-        put_head(&mut batch, &reader.header.head());
+        put_head(&mut batch, &reader.header.head(), added);
         engine.write(&batch)?;
         engine.flush()?;
         Ok(StateMachine::open(engine)?)
     }
 }
 
-fn load_records(engine: &dyn Engine, reader: &mut SnapshotReader<impl Read>) -> Result<(), SnapshotError> {
-    let mut packer = Packer::new(BLOCK_BYTES);
+fn load_records(engine: &dyn Engine, reader: &mut SnapshotReader<impl Read>) -> Result<Tally, SnapshotError> {
+    let (mut packer, mut added) = (Packer::new(BLOCK_BYTES), Tally::default());
     let (mut batch, mut bytes, mut batches) = (Batch::default(), 0, 0);
     while let Some(records) = reader.next_records()? {
-        records.iter().for_each(|record| packer.push(record));
+        for record in &records {
+            packer.push(record);
+            added.add(record.entry.id());
+        }
         for (name, block) in packer.take_full() {
             bytes += block.len();
             batch.put(name.key().encode(), block);
@@ -91,7 +95,8 @@ fn load_records(engine: &dyn Engine, reader: &mut SnapshotReader<impl Read>) -> 
     for (name, block) in packer.finish() {
         batch.put(name.key().encode(), block);
     }
-    Ok(engine.write(&batch)?)
+    engine.write(&batch)?;
+    Ok(added)
 }
 
 /// Reads a snapshot from front to back.
