@@ -1,6 +1,7 @@
 //! What goes on in the background: certificates, snapshots, compaction, checkpoints, a look at the disk.
 
 use std::{
+    io,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -9,7 +10,13 @@ use tokio::{task::spawn_blocking, time::sleep};
 use tracing::{error, info, warn};
 
 use super::Inner;
-use crate::state::Step;
+use crate::{
+    raft::{
+        snapshots::SnapshotStore,
+        state_machine::{check_snapshot, inspect},
+    },
+    state::Step,
+};
 
 /// Between two looks at the disk's free space, and at the log's growth.
 const LOOK: Duration = Duration::from_secs(1);
@@ -49,20 +56,38 @@ async fn renew_certificates(node: Arc<Inner>) {
 }
 
 /// Takes a snapshot when the log has grown by more than the last snapshot's size (and the configured least):
-/// what is written for snapshots stays in proportion to what is written for the log.
+/// what is written for snapshots stays in proportion to what is written for the log. And when the newest one
+/// is damaged.
 async fn take_snapshots(node: Arc<Inner>) {
+    inspect_snapshot(node.snapshots.clone()).await;
     let mut taken_at = node.applied_bytes.load(Ordering::Relaxed);
     loop {
         sleep(LOOK).await;
         let applied = node.applied_bytes.load(Ordering::Relaxed);
         let last_size = node.snapshots.newest().ok().flatten().map_or(0, |file| file.size());
-        if applied - taken_at >= node.config.snapshot_log_bytes.max(last_size) {
-            info!(log_bytes = applied - taken_at, last_size, "taking a snapshot");
+        let wanting = node.snapshots.wanting() && node.state.position().applied.is_some();
+        if wanting || applied - taken_at >= node.config.snapshot_log_bytes.max(last_size) {
+            info!(log_bytes = applied - taken_at, last_size, wanting, "taking a snapshot");
             taken_at = applied;
             if node.raft.trigger().snapshot().await.is_err() {
                 return;
             }
         }
+    }
+}
+
+/// Reads the newest snapshot once after the start, beside everything else: damage is found while the state is
+/// there to take another, and not on the day when the snapshot is needed.
+async fn inspect_snapshot(snapshots: Arc<SnapshotStore>) {
+    let inspected = spawn_blocking(move || match snapshots.newest()? {
+        Some(file) => inspect(&snapshots, &file, check_snapshot),
+        None => Ok(()),
+    });
+    match inspected.await.map_err(io::Error::other).flatten() {
+        // It was replaced meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => warn!(%error, "cannot read the newest snapshot"),
+        Ok(()) => {}
     }
 }
 

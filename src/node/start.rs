@@ -96,7 +96,7 @@ impl Starting {
         // Whoever never voted and never followed has promised nothing.
         let pristine = ground.log.state().vote.is_none();
         let recovered_to = ground.log.state().last.map(|at| at.index);
-        let log = LogStore::new(ground.log, self.config.entry_cache_bytes);
+        let log = LogStore::new(ground.log, self.config.entry_cache_bytes).beside(ground.snapshots.clone());
         let links =
             Arc::new(Links::new(self.config.id, cluster_id, self.env.net(), self.config.peer_dial.clone()));
         let state = ground.machine.reader();
@@ -110,7 +110,8 @@ impl Starting {
             Box::new(sink),
         );
         let (progress, applied_bytes) = (applier.progress(), applier.applied_bytes());
-        let network = Network { links: links.clone(), me: self.config.id };
+        let snapshots = ground.snapshots.clone();
+        let network = Network { links: links.clone(), me: self.config.id, snapshots };
         let guard = match pristine || self.config.members.len() == 1 {
             true => Duration::ZERO,
             false => self.config.vote_guard(),

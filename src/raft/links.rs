@@ -108,6 +108,11 @@ impl Link {
         self.envelope.wrap(message, timeout)
     }
 
+    /// A request to this member without a deadline: a stream, whose sender watches that it moves.
+    pub fn stream<T>(&self, chunks: T) -> Request<T> {
+        self.envelope.wrap_untimed(chunks)
+    }
+
     /// Asks the leader for a read index: term and index.
     pub async fn read_index(
         &mut self,

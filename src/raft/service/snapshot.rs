@@ -18,7 +18,8 @@ use crate::{
     },
 };
 
-/// Between two chunks. The sender gives up sooner.
+/// Between two chunks. The sender gives up sooner. This, and the size announced, is all that bounds a
+/// transfer: the call has no deadline.
 const IDLE: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// Receives one snapshot and installs it.

@@ -166,7 +166,8 @@ async fn h2_who_has_promised_nothing_is_not_held() {
 }
 
 /// A peer that notes the first campaign it hears of, and answers nothing.
-struct Recorder {
+#[derive(Default)]
+pub struct Recorder {
     campaign: watch::Sender<Option<Instant>>,
 }
 

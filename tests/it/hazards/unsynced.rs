@@ -184,7 +184,7 @@ impl Follower {
         let log = log_store(log);
         let Machine { applier, snapshots, dir: machine_dir, .. } = Machine::new(&log);
         let links = quorate::raft::links::Links::new(1, CLUSTER, Env::real().net(), BTreeMap::new());
-        let network = Network { links: Arc::new(links), me: 1 };
+        let network = Network { links: Arc::new(links), me: 1, snapshots: snapshots.clone() };
         let settings = openraft::Config { enable_elect: false, ..protected(&config) };
         let raft = Raft::new(1, Arc::new(settings), network, log.clone(), applier).await.expect("raft");
         pumping(&disk, append(&raft, 0)).await;
