@@ -338,3 +338,6 @@ impl Inner {
         self.admission.close();
     }
 }
+
+#[cfg(all(test, feature = "cli"))]
+mod tests;

@@ -1,0 +1,154 @@
+//! What a member does when others fail or when it fails itself: clusters of a few that live in this process,
+//! looked at from inside.
+
+#[path = "../../tests/it/support/ports.rs"]
+#[allow(clippy::missing_docs_in_private_items)]
+mod ports;
+
+use std::{
+    collections::BTreeMap,
+    io,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use tempfile::TempDir;
+use tracing_subscriber::filter::LevelFilter;
+
+use super::*;
+use crate::{config::MemberAddr, types::KeyRange};
+
+/// How long anything may take that should be quick, on a loaded machine.
+const SOON: Duration = Duration::from_secs(30);
+
+/// Members of one cluster.
+struct Cluster {
+    nodes: Vec<Node>,
+    dir: TempDir,
+}
+
+/// Three members with quick elections, ready.
+fn quick(config: &mut Config) {
+    config.heartbeat = Duration::from_millis(50);
+    config.election_timeout_min = Duration::from_millis(200);
+    config.election_timeout_max = Duration::from_millis(400);
+}
+
+impl Cluster {
+    /// As many, ready.
+    async fn start(count: u64, change: impl Fn(&mut Config)) -> Cluster {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let addr = |id| (id, MemberAddr { peer: ports::free_addr(), client: String::new() });
+        let members: BTreeMap<_, _> = (1..=count).map(addr).collect();
+        let config = |id: &NodeId| {
+            let data_dir = dir.path().join(id.to_string());
+            let mut config = Config { id: *id, data_dir, members: members.clone(), ..Config::default() };
+            change(&mut config);
+            config
+        };
+        let starting = members.keys().map(config).map(Node::start);
+        let nodes = futures::future::try_join_all(starting).await.expect("the cluster is founded");
+        let cluster = Cluster { nodes, dir };
+        for node in &cluster.nodes {
+            ready(node).await;
+        }
+        cluster
+    }
+
+    /// The leader, and the others.
+    async fn roles(&self) -> (Node, Vec<Node>) {
+        let leader = eventually("a leader", || {
+            self.nodes.iter().find(|node| matches!(node.inner.leader(), Leader::Me)).cloned()
+        });
+        let leader = leader.await;
+        let others = self.nodes.iter().filter(|node| node.id() != leader.id()).cloned().collect();
+        (leader, others)
+    }
+}
+
+async fn ready(node: &Node) {
+    let mut ready = node.readiness();
+    let ready = tokio::time::timeout(SOON, ready.wait_for(|ready| *ready)).await;
+    ready.unwrap_or_else(|_| panic!("member {} is not ready after {SOON:?}", node.id())).expect("it runs");
+}
+
+/// Waits until there is a value.
+async fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = tokio::time::Instant::now() + SOON;
+    while tokio::time::Instant::now() < until {
+        if let Some(found) = look() {
+            return found;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("{what}: not within {SOON:?}")
+}
+
+fn put(key: &'static str) -> Put {
+    Put { key: key.into(), value: "v".into(), ..Put::default() }
+}
+
+fn get(key: &'static str) -> Range {
+    Range::new(KeyRange::key(key))
+}
+
+fn within(timeout: Duration) -> CallOptions {
+    CallOptions { timeout: Some(timeout), request_id: None }
+}
+
+/// Keeps what is logged.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<u8>>>);
+
+impl Lines {
+    /// Keeps what this thread logs while the guard lives.
+    fn listen(&self) -> tracing::subscriber::DefaultGuard {
+        let lines = self.clone();
+        let kept = tracing_subscriber::fmt().with_max_level(LevelFilter::DEBUG).with_ansi(false);
+        tracing::subscriber::set_default(kept.with_writer(move || lines.clone()).finish())
+    }
+
+    fn with(&self, part: &str) -> usize {
+        let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        String::from_utf8_lossy(&bytes).lines().filter(|line| line.contains(part)).count()
+    }
+}
+
+impl io::Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn without_a_leader_a_call_tries_once_a_heartbeat_and_does_not_spin() {
+    let cluster = Cluster::start(3, quick).await;
+    let (leader, others) = cluster.roles().await;
+    // They go without a word: the survivor still takes the dead leader for one.
+    for gone in [&leader, &others[0]] {
+        gone.inner.raft.shutdown().await.expect("raft ends");
+        gone.inner.stop.cancel();
+    }
+    let survivor = &others[1];
+    let config = survivor.config();
+    let tries = config.election_timeout_max * 3;
+    let most = tries.div_duration_f64(config.heartbeat) as usize + 5;
+
+    let lines = Lines::default();
+    let listening = lines.listen();
+    let written = survivor.put(put("k"), within(SOON)).await.expect_err("nobody leads");
+    let by_write = lines.with("waiting for a leader");
+    let level = Consistency::from(crate::types::Level::Lease);
+    let read = survivor.range(get("k"), level, within(SOON)).await.expect_err("nobody leads");
+    let by_read = lines.with("waiting for a leader") - by_write;
+    drop(listening);
+
+    for attempts in [by_write, by_read] {
+        assert!((3..=most).contains(&attempts), "{attempts} attempts, {most} heartbeats: {written}, {read}");
+    }
+    drop(cluster.dir);
+}
