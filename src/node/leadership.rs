@@ -40,6 +40,13 @@ impl LeadershipChanges {
         let _ = timeout_at(until, self.changed()).await;
     }
 
+    /// Waits until `id` is not the leader any more.
+    pub async fn not_led_by(&mut self, id: NodeId) {
+        while self.metrics.borrow_and_update().current_leader == Some(id) {
+            self.changed().await;
+        }
+    }
+
     /// Where Raft has ended, nothing changes any more.
     async fn changed(&mut self) {
         if self.metrics.changed().await.is_err() {

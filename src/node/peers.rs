@@ -63,7 +63,9 @@ impl Inner {
         Ok(index)
     }
 
-    async fn ask_read_index(
+    /// Asks the leader, for as long as it is the one: this ends as soon as there is another, however silent
+    /// the old one is. Whoever waits for this answer waits with others (`rounds`).
+    pub(super) async fn ask_read_index(
         &self,
         id: NodeId,
         peer: &Peer,
@@ -73,12 +75,21 @@ impl Inner {
         let options = CallOptions { timeout: Some(patience), request_id: Some(request_id.to_owned()) };
         let call = Call::begin(options, &self.config, &self.env);
         let mut link = self.links.to(id, &peer.peer_addr).map_err(Error::Protocol)?;
-        match call
-            .within("the leader's read index", link.read_index(by_lease, &call.request_id, call.left()))
-            .await?
-        {
-            // Nobody answers there: it does not lead any more.
-            Err(Error::Connection { .. } | Error::Deadline { .. }) => Err(Error::NoLeader),
+        let mut changes = self.leadership_changes();
+        let asking = link.read_index(by_lease, &call.request_id, call.left());
+        let answer = tokio::select! {
+            answer = call.within("the leader's read index", asking) => answer.flatten(),
+            () = changes.not_led_by(id) => Err(Error::NoLeader),
+        };
+        match answer {
+            // Nobody answers there, or somebody who is starting or ending: it does not lead any more.
+            Err(
+                Error::Connection { .. }
+                | Error::Deadline { .. }
+                | Error::NotReady(_)
+                | Error::ShuttingDown
+                | Error::Stopped(_),
+            ) => Err(Error::NoLeader),
             answer => answer,
         }
     }

@@ -149,8 +149,7 @@ impl Inner {
         }
         let until = call.deadline.min(Instant::now() + self.config.certificate_interval.max(max_age));
         let fresh = tokio::time::timeout_at(until, async {
-            let round = self.rounds.join(&call.request_id).await?;
-            self.certificates.add(round.began, round.index);
+            let round = self.round(call).await?;
             self.applied_to(round.index, call).await
         });
         let _ = fresh.await;

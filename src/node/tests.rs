@@ -15,7 +15,11 @@ use tempfile::TempDir;
 use tracing_subscriber::filter::LevelFilter;
 
 use super::*;
-use crate::{config::MemberAddr, types::KeyRange};
+use crate::{
+    config::MemberAddr,
+    raft::types::Peer,
+    types::{KeyRange, Level},
+};
 
 /// How long anything may take that should be quick, on a loaded machine.
 const SOON: Duration = Duration::from_secs(30);
@@ -142,7 +146,7 @@ async fn without_a_leader_a_call_tries_once_a_heartbeat_and_does_not_spin() {
     let listening = lines.listen();
     let written = survivor.put(put("k"), within(SOON)).await.expect_err("nobody leads");
     let by_write = lines.with("waiting for a leader");
-    let level = Consistency::from(crate::types::Level::Lease);
+    let level = Consistency::from(Level::Lease);
     let read = survivor.range(get("k"), level, within(SOON)).await.expect_err("nobody leads");
     let by_read = lines.with("waiting for a leader") - by_write;
     drop(listening);
@@ -151,4 +155,44 @@ async fn without_a_leader_a_call_tries_once_a_heartbeat_and_does_not_spin() {
         assert!((3..=most).contains(&attempts), "{attempts} attempts, {most} heartbeats: {written}, {read}");
     }
     drop(cluster.dir);
+}
+
+/// A leader that is silent for longer than the test lasts: it takes calls, and answers none.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_round_to_a_silent_leader_ends_when_another_one_leads() {
+    let silence = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let detour = silence.local_addr().expect("a bound port").to_string();
+    let cluster = Cluster::start(3, |config| {
+        config.election_timeout_min = Duration::from_secs(8);
+        config.election_timeout_max = Duration::from_secs(10);
+    })
+    .await;
+    let (leader, others) = cluster.roles().await;
+    let (reader, successor) = (&others[0], &others[1]);
+    // As the leader's own address turned silent: the reader hears it, and is not answered.
+    let silent = Peer { peer_addr: detour, client_addr: String::new() };
+    let mut asking = Box::pin(reader.inner.ask_read_index(leader.id(), &silent, (false, "")));
+    let early = tokio::time::timeout(Duration::from_millis(300), &mut asking).await;
+    early.expect_err("control: nobody answers");
+
+    leader.inner.raft.trigger().transfer_leader(successor.id()).await.expect("raft runs");
+    let known = eventually("the reader knows its new leader", || {
+        reader.inner.leader_id().filter(|id| *id == successor.id())
+    });
+    known.await;
+    let ended = tokio::time::timeout(Duration::from_secs(2), asking).await;
+    assert_eq!(ended.expect("before its patience of 20 s ends"), Err(Error::NoLeader));
+    drop(silence);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_is_silent_for_too_long_is_none() {
+    let silence = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let detour = silence.local_addr().expect("a bound port").to_string();
+    let cluster = Cluster::start(3, quick).await;
+    let (leader, others) = cluster.roles().await;
+    let silent = Peer { peer_addr: detour, client_addr: String::new() };
+    let asked = others[0].inner.ask_read_index(leader.id(), &silent, (false, "")).await;
+    assert_eq!(asked, Err(Error::NoLeader), "a caller that has time may ask the next one");
+    drop((silence, cluster.dir));
 }
