@@ -151,7 +151,9 @@ impl Node {
         self.inner.ready.subscribe()
     }
 
-    /// Resolves with the reason if this member fails. It serves nothing from then on, and must be restarted.
+    /// Resolves with the reason if this member fails. It serves nothing from then on and takes no part in
+    /// the cluster: a program that embeds it watches this, shuts it down, and starts it anew once the reason
+    /// is mended.
     pub fn failed(&self) -> impl Future<Output = String> + Send + 'static {
         let mut failed = self.inner.failed.subscribe();
         async move {
@@ -319,14 +321,15 @@ impl Inner {
         voters > 1 && metrics.last_quorum_acked.is_some_and(|at| at.elapsed() > patience)
     }
 
-    /// Fail-stop: says why, once, and lets nobody in any more. What ends because this member is told to stop
-    /// is no failure.
+    /// Fail-stop: says why, once, lets nobody in any more, and ends Raft here, so that a leader that failed
+    /// does not hold on to leadership: the others elect. What ends because this member is told to stop is no
+    /// failure.
     fn fail(&self, reason: String) {
         if self.stop.is_cancelled() {
             return;
         }
         let reason = self.dir.explain(reason);
-        self.failed.send_if_modified(|failed| {
+        let first = self.failed.send_if_modified(|failed| {
             let first = failed.is_none();
             if first {
                 error!(%reason, "member has failed and must be restarted");
@@ -336,6 +339,15 @@ impl Inner {
         });
         self.ready.send_replace(false);
         self.admission.close();
+        if first {
+            let raft = self.raft.clone();
+            // In a task of its own: whoever calls may be one that Raft waits for.
+            self.tasks.spawn(async move {
+                if let Err(error) = raft.shutdown().await {
+                    error!(%error, "raft did not end in order");
+                }
+            });
+        }
     }
 }
 

@@ -196,3 +196,23 @@ async fn a_leader_that_is_silent_for_too_long_is_none() {
     assert_eq!(asked, Err(Error::NoLeader), "a caller that has time may ask the next one");
     drop((silence, cluster.dir));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_that_fails_does_not_hold_on_to_leadership() {
+    let cluster = Cluster::start(3, quick).await;
+    let (leader, others) = cluster.roles().await;
+    leader.inner.fail("a test".to_owned());
+    assert_eq!(leader.failed().await, "a test");
+    let refused = leader.put(put("k"), within(SOON)).await;
+    refused.expect_err("a member that failed serves nothing");
+
+    let elected = eventually("another leader", || {
+        others.iter().find(|node| matches!(node.inner.leader(), Leader::Me)).map(Node::id)
+    });
+    assert_ne!(elected.await, leader.id());
+    for node in &others {
+        node.put(put("k"), within(SOON)).await.expect("the others take writes");
+    }
+    tokio::time::timeout(SOON, leader.shutdown()).await.expect("in time").expect("a graceful end");
+    drop(cluster.dir);
+}
