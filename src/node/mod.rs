@@ -41,8 +41,13 @@ use tracing::error;
 pub use self::scan::ScanStream;
 pub use self::status::{Lag, Member, StateHash, Status};
 use self::{
-    admission::Admission, call::Call, certificate::Certificates, identity::DataDir, leadership::Leader,
-    lease::SuspensionGuard, rounds::Rounds,
+    admission::{Admission, Permit},
+    call::Call,
+    certificate::Certificates,
+    identity::DataDir,
+    leadership::Leader,
+    lease::SuspensionGuard,
+    rounds::Rounds,
 };
 use crate::{
     config::Config,
@@ -133,11 +138,19 @@ impl Node {
     /// A hash over everything visible at a revision (0: what is applied here).
     ///
     /// # Errors
-    /// [`Error::Compacted`] and [`Error::FutureRevision`].
+    /// [`Error::Compacted`] and [`Error::FutureRevision`]; [`Error::Deadline`], if too many reads of many keys
+    /// are under way for all of `Config::default_timeout`.
     pub async fn state_hash(&self, revision: Revision) -> Result<StateHash, Error> {
-        let _place = self.inner.admission.read()?;
-        let state = self.inner.state.clone();
-        let hashed = spawn_blocking(move || state.hash(revision)).await;
+        let node = &self.inner;
+        let place = node.admission.read()?;
+        let call = Call::begin(CallOptions::default(), &node.config, &node.env);
+        let heavy = node.admission.heavy_read(call.deadline).await?;
+        let state = node.state.clone();
+        let hashed = spawn_blocking(move || {
+            let _places = (place, heavy);
+            state.hash(revision)
+        });
+        let hashed = hashed.await;
         let hashed = hashed
             .map_err(|panic| Error::Stopped(panic.to_string()))?
             .map_err(|e| self.inner.unreadable(e))?;
@@ -199,10 +212,10 @@ impl KvApi for Node {
         let node = &self.inner;
         state::validate_range(&range, &node.config.limits)?;
         let call = Call::begin(options, &node.config, &node.env);
-        let _place = node.admission.read()?;
+        let place = node.admission.read()?;
         let permission = node.permit(consistency, &call).await?;
         let at_revision = range.revision != 0;
-        let (result, view) = node.read_range(range, &call).await?;
+        let (result, view) = node.read_range(range, &place, &call).await?;
         let evidence = node.evidence(&permission, &view, at_revision, &call);
         Ok(RangeAnswer { header: node.header(call.request_id, &view), result, evidence })
     }
@@ -253,17 +266,23 @@ impl Inner {
     }
 
     /// Reads at one instant: the data, and the position that goes into the header. Large ranges leave the
-    /// runtime's threads alone.
+    /// runtime's threads alone, and hold their places until they are read: a caller that has gone does not
+    /// make the work end.
     async fn read_range(
         &self,
         range: Range,
+        place: &Permit,
         call: &Call,
     ) -> Result<(crate::types::RangeResult, View), Error> {
         let (state, limits) = (self.state.clone(), self.config.limits.clone());
         let read = if range.keys.single().is_some() {
             state.range(&range, &limits)
         } else {
-            let reading = spawn_blocking(move || state.range(&range, &limits));
+            let places = (place.clone(), self.admission.heavy_read(call.deadline).await?);
+            let reading = spawn_blocking(move || {
+                let _places = places;
+                state.range(&range, &limits)
+            });
             let read = call.within("the data to be read", reading).await?;
             read.map_err(|panic| Error::Stopped(panic.to_string()))?
         };

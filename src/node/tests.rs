@@ -8,7 +8,7 @@ mod ports;
 use std::{
     collections::BTreeMap,
     io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool, atomic::AtomicUsize},
 };
 
 use tempfile::TempDir;
@@ -18,7 +18,7 @@ use super::*;
 use crate::{
     config::MemberAddr,
     raft::types::Peer,
-    types::{KeyRange, Level},
+    types::{KeyRange, Level, Scan},
 };
 
 /// How long anything may take that should be quick, on a loaded machine.
@@ -215,4 +215,88 @@ async fn a_leader_that_fails_does_not_hold_on_to_leadership() {
     }
     tokio::time::timeout(SOON, leader.shutdown()).await.expect("in time").expect("a graceful end");
     drop(cluster.dir);
+}
+
+/// The runtime's threads for blocking work, all taken.
+struct Blocked {
+    release: Arc<AtomicBool>,
+}
+
+const BLOCKING_THREADS: usize = 4;
+
+/// Runs a test where there are few threads for blocking work.
+fn with_few_threads(test: impl Future<Output = ()>) {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(2).max_blocking_threads(BLOCKING_THREADS).enable_all();
+    runtime.build().expect("a runtime").block_on(test);
+}
+
+impl Blocked {
+    async fn all() -> Blocked {
+        let (release, taken) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        for _ in 0..BLOCKING_THREADS {
+            let (release, taken) = (release.clone(), taken.clone());
+            spawn_blocking(move || {
+                taken.fetch_add(1, Ordering::SeqCst);
+                while !release.load(Ordering::SeqCst) {
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            });
+        }
+        let all = || (taken.load(Ordering::SeqCst) == BLOCKING_THREADS).then_some(());
+        eventually("all threads are taken", all).await;
+        Blocked { release }
+    }
+}
+
+impl Drop for Blocked {
+    fn drop(&mut self) {
+        self.release.store(true, Ordering::SeqCst);
+    }
+}
+
+async fn read_all(node: &Node, timeout: Duration) -> Result<(), Error> {
+    let all = Range::new(KeyRange::all());
+    node.range(all, Consistency::from(Level::Eventual), within(timeout)).await.map(|_| ())
+}
+
+const SHORT: Duration = Duration::from_millis(50);
+
+#[test]
+fn a_read_that_nobody_waits_for_keeps_its_place_until_its_work_ends() {
+    with_few_threads(async {
+        let cluster = Cluster::start(1, |config| config.limits.inflight_reads_max = 2).await;
+        let node = &cluster.nodes[0];
+        let blocked = Blocked::all().await;
+        let late = read_all(node, SHORT).await;
+        assert!(matches!(late, Err(Error::Deadline { .. })), "{late:?}");
+        let scan = Scan { keys: KeyRange::all(), revision: 0, keys_only: false };
+        let late = node.scan(scan, Consistency::from(Level::Eventual), within(SHORT)).await.map(|_| ());
+        assert!(matches!(late, Err(Error::Deadline { .. })), "{late:?}");
+
+        let third = read_all(node, SHORT).await;
+        assert!(matches!(third, Err(Error::Overloaded { limit: 2, .. })), "{third:?}");
+        let hash = node.state_hash(0).await.map(|_| ());
+        assert!(matches!(hash, Err(Error::Overloaded { limit: 2, .. })), "{hash:?}");
+        drop(blocked);
+        let idle = || node.inner.admission.is_idle().then_some(());
+        eventually("the work ends, and the places are free", idle).await;
+        read_all(node, SOON).await.expect("a read");
+    });
+}
+
+#[test]
+fn reads_of_many_keys_wait_for_one_of_few_places_and_leave_the_others_theirs() {
+    with_few_threads(async {
+        let cluster = Cluster::start(1, |_| ()).await;
+        let node = &cluster.nodes[0];
+        let blocked = Blocked::all().await;
+        let reads = futures::future::join_all((0..50).map(|_| read_all(node, SHORT))).await;
+        let unplaced = reads.iter().filter(|read| format!("{read:?}").contains("16 places")).count();
+        assert_eq!(unplaced, 50 - 16, "{reads:?}");
+        let single = node.range(get("k"), Consistency::from(Level::Eventual), within(SOON)).await;
+        single.expect("a read of one key needs none of these places");
+        drop(blocked);
+        read_all(node, SOON).await.expect("a read");
+    });
 }
