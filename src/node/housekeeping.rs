@@ -51,7 +51,7 @@ async fn renew_certificates(node: Arc<Inner>) {
 /// Takes a snapshot when the log has grown by more than the last snapshot's size (and the configured least):
 /// what is written for snapshots stays in proportion to what is written for the log.
 async fn take_snapshots(node: Arc<Inner>) {
-    let mut taken_at = node.applied_bytes.load(Ordering::Relaxed);
+    let mut taken_at = 0;
     loop {
         sleep(LOOK).await;
         let applied = node.applied_bytes.load(Ordering::Relaxed);

@@ -88,7 +88,8 @@ struct Inner {
     admission: Admission,
     /// What has been applied, as it moves.
     progress: watch::Receiver<View>,
-    /// Bytes of commands applied since the start.
+    /// Bytes of commands applied since the snapshot that there was at the start; about, for those from before
+    /// the start.
     applied_bytes: Arc<AtomicU64>,
     /// The end of the log at the start. What this member had applied, and shown, cannot lie behind it (hazard
     /// H3).

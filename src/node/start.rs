@@ -1,7 +1,10 @@
 //! Start: identity, recovery, founding, Raft, and the tasks that keep a node going.
 
 use std::{
-    sync::{Arc, OnceLock, atomic::AtomicU64},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -101,6 +104,8 @@ impl Starting {
         let compactor = ground.machine.compactor();
         let applier = Applier::new(ground.machine, ground.home, log.clone(), ground.snapshots.clone());
         let (progress, applied_bytes) = (applier.progress(), applier.applied_bytes());
+        // Else a member that restarts often would never have applied enough for a snapshot.
+        applied_bytes.fetch_add(ground.unsnapshotted, Ordering::Relaxed);
         let network = Network { links: links.clone(), me: self.config.id };
         let guard = match pristine || self.config.members.len() == 1 {
             true => Duration::ZERO,

@@ -58,6 +58,28 @@ impl Cluster {
         cluster
     }
 
+    /// Ends the only member, and starts it again, on a changed configuration.
+    async fn restart(&mut self, change: impl Fn(&mut Config)) {
+        let node = self.nodes.pop().expect("a member");
+        node.shutdown().await.expect("a graceful end");
+        let mut config = node.config().clone();
+        change(&mut config);
+        drop(node);
+        let until = tokio::time::Instant::now() + SOON;
+        let node = loop {
+            match Node::start(config.clone()).await {
+                // Its last task is about to let go of the directory.
+                Err(error) if error.to_string().contains("in use") => {
+                    assert!(tokio::time::Instant::now() < until, "{error}");
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                started => break started.expect("a restart"),
+            }
+        };
+        ready(&node).await;
+        self.nodes.push(node);
+    }
+
     /// The leader, and the others.
     async fn roles(&self) -> (Node, Vec<Node>) {
         let leader = eventually("a leader", || {
@@ -299,4 +321,28 @@ fn reads_of_many_keys_wait_for_one_of_few_places_and_leave_the_others_theirs() {
         drop(blocked);
         read_all(node, SOON).await.expect("a read");
     });
+}
+
+/// Writes so many KiB, one in each put.
+async fn fill(node: &Node, kib: usize) {
+    for _ in 0..kib {
+        let put = Put { key: "k".into(), value: vec![0; 1 << 10].into(), ..Put::default() };
+        node.put(put, within(SOON)).await.expect("a write");
+    }
+}
+
+async fn snapshot_index(node: &Node) -> u64 {
+    node.status().await.snapshot_index
+}
+
+#[tokio::test]
+async fn a_member_that_restarts_before_each_snapshot_still_takes_one() {
+    let mut cluster = Cluster::start(1, |config| config.snapshot_log_bytes = 64 << 10).await;
+    fill(&cluster.nodes[0], 40).await;
+    cluster.restart(|_| ()).await;
+    assert_eq!(snapshot_index(&cluster.nodes[0]).await, 0, "40 of 64 KiB");
+    fill(&cluster.nodes[0], 40).await;
+    let node = &cluster.nodes[0];
+    let taken = || node.inner.snapshots.newest().expect("a directory");
+    eventually("80 of 64 KiB", taken).await;
 }
