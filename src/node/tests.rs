@@ -346,3 +346,26 @@ async fn a_member_that_restarts_before_each_snapshot_still_takes_one() {
     let taken = || node.inner.snapshots.newest().expect("a directory");
     eventually("80 of 64 KiB", taken).await;
 }
+
+#[tokio::test]
+async fn a_snapshot_waits_until_there_is_space_for_it_and_says_so_once() {
+    let mut cluster = Cluster::start(1, |_| ()).await;
+    fill(&cluster.nodes[0], 40).await;
+    let lines = Lines::default();
+    let listening = lines.listen();
+    let full = |config: &mut Config| {
+        config.snapshot_log_bytes = 16 << 10;
+        config.free_bytes_min = u64::MAX;
+    };
+    cluster.restart(full).await;
+    eventually("a warning", || (lines.with("no space for a snapshot") > 0).then_some(())).await;
+    // As long again as the look at whether one is due takes.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(lines.with("no space for a snapshot"), 1, "once per episode");
+    assert_eq!(snapshot_index(&cluster.nodes[0]).await, 0);
+    drop(listening);
+
+    cluster.restart(|config| config.free_bytes_min = 0).await;
+    let node = &cluster.nodes[0];
+    eventually("control: with space it is taken", || node.inner.snapshots.newest().ok().flatten()).await;
+}
