@@ -54,7 +54,8 @@ use crate::{
     env::{Env, Moment},
     error::Error,
     raft::{
-        links::Links, log_store::LogStore, snapshots::SnapshotStore, state_machine::Applier, types::Raft,
+        links::Links, log_store::LogStore, promises::Promises, snapshots::SnapshotStore,
+        state_machine::Applier, types::Raft,
     },
     recipes::KvApi,
     state::{self, Applied, Compactor, Operation, Outcome, StateReader, View},
@@ -84,6 +85,7 @@ struct Inner {
     links: Arc<Links>,
     rounds: Rounds,
     certificates: Certificates,
+    promises: Arc<Promises>,
     suspension: SuspensionGuard,
     admission: Admission,
     /// What has been applied, as it moves.

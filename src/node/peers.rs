@@ -1,6 +1,9 @@
 //! Conversations with the leader, from both ends: read indexes and forwarded writes.
 
-use std::sync::{Arc, Weak};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use openraft::{LinearizerOption, ReadPolicy, errors::LinearizableReadError, errors::RaftError};
@@ -31,17 +34,19 @@ impl Inner {
         }
     }
 
-    /// As the leader. By a quorum round, or by the lease, shortened by the clocks' drift and the margin, and
-    /// void after a suspension.
+    /// As the leader. By a quorum round, or by the lease: the shortest promise, less the clocks' drift and
+    /// the margin, and void after a suspension.
     pub async fn own_read_index(&self, by_lease: bool) -> Result<(u64, u64), Error> {
         // A round would not be answered either: say so at once.
         if !by_lease && self.is_cut_off_for(self.config.election_timeout_max * 2) {
             return Err(Error::NoQuorum);
         }
+        let lease = self.lease();
+        if by_lease && lease.is_zero() {
+            return Err(Error::LeaseExpired);
+        }
         let option = match by_lease {
-            true => {
-                LinearizerOption::new(Some(self.config.lease()), false).with_wait_timeout(Default::default())
-            }
+            true => LinearizerOption::new(Some(lease), false).with_wait_timeout(Default::default()),
             false => ReadPolicy::ReadIndex.into(),
         };
         let index = match self.raft.get_read_log_id(option).await {
@@ -57,10 +62,16 @@ impl Inner {
             }
             Err(RaftError::Fatal(fatal)) => return Err(Error::Stopped(fatal.to_string())),
         };
-        if by_lease && !self.suspension.trusted(self.env.clock().suspended(), Instant::now()) {
+        // An acknowledgement that was counted meanwhile may have come with a shorter promise.
+        let trusted = || self.suspension.trusted(self.env.clock().suspended(), Instant::now());
+        if by_lease && (self.lease() < lease || !trusted()) {
             return Err(Error::LeaseExpired);
         }
         Ok(index)
+    }
+
+    fn lease(&self) -> Duration {
+        self.config.lease(self.promises.shortest())
     }
 
     /// Asks the leader, for as long as it is the one: this ends as soon as there is another, however silent

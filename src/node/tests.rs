@@ -369,3 +369,31 @@ async fn a_snapshot_waits_until_there_is_space_for_it_and_says_so_once() {
     let node = &cluster.nodes[0];
     eventually("control: with space it is taken", || node.inner.snapshots.newest().ok().flatten()).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lease_is_no_longer_than_the_shortest_promise_of_those_who_acknowledge() {
+    // The founder is elected first: it would trust a lease of 95 s, were it for its own timeouts.
+    let cluster = Cluster::start(3, |config| {
+        if config.id == 1 {
+            config.election_timeout_min = Duration::from_secs(50);
+            config.election_timeout_max = Duration::from_secs(100);
+        }
+    })
+    .await;
+    let (leader, others) = cluster.roles().await;
+    assert_eq!(leader.id(), 1);
+    let by_lease = || leader.range(get("k"), Consistency::from(Level::Lease), within(SOON));
+    let served = by_lease().await.expect("control: a lease, while the others answer");
+    assert_eq!(served.evidence.level_served, Level::Lease);
+
+    for gone in &others {
+        gone.inner.raft.shutdown().await.expect("raft ends");
+        gone.inner.stop.cancel();
+    }
+    // From here on they would have elected somebody else.
+    tokio::time::sleep(others[0].config().promise()).await;
+    assert!(matches!(leader.inner.leader(), Leader::Me), "control: it still believes that it leads");
+    let refused = by_lease().await.map(|answer| answer.evidence);
+    assert!(matches!(refused, Err(Error::LeaseExpired)), "{refused:?}");
+    drop(cluster.dir);
+}

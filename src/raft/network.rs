@@ -19,6 +19,7 @@ use tokio::{
     fs::File,
     io::AsyncReadExt,
     sync::mpsc::{self, error::SendTimeoutError},
+    time::Instant,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
@@ -26,6 +27,7 @@ use tonic::{Code, Status};
 use super::{
     codec::{self, CodecError},
     links::{Link, Links},
+    promises::Promises,
     snapshots::SnapshotFile,
     types::{Peer, Snapshot, TypeConfig, Vote},
 };
@@ -46,13 +48,16 @@ pub struct Network {
     pub links: Arc<Links>,
     /// Who speaks.
     pub me: NodeId,
+    /// Where it is noted what the others promise.
+    pub promises: Arc<Promises>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = PeerNetwork;
 
     async fn new_client(&mut self, target: NodeId, peer: &Peer) -> PeerNetwork {
-        PeerNetwork { me: self.me, target, link: self.links.to(target, &peer.peer_addr) }
+        let link = self.links.to(target, &peer.peer_addr);
+        PeerNetwork { me: self.me, target, link, promises: self.promises.clone() }
     }
 }
 
@@ -61,6 +66,7 @@ pub struct PeerNetwork {
     me: NodeId,
     target: NodeId,
     link: Result<Link, String>,
+    promises: Arc<Promises>,
 }
 
 impl PeerNetwork {
@@ -83,6 +89,11 @@ impl PeerNetwork {
             Ok(Err(status)) => Err(unreachable(&refusal(&status))),
             Err(_) => Err(late()),
         }
+    }
+
+    /// Notes what was promised with an acknowledgement, before Raft counts that.
+    fn promised(&self, promise_ms: u64, sent: Instant) {
+        self.promises.note(self.target, Duration::from_millis(promise_ms), sent);
     }
 
     /// Waits for the answer to a request for a vote, or for a promise of one.
@@ -116,10 +127,11 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
-        let mut link = self.link()?;
+        let (mut link, sent) = (self.link()?, Instant::now());
         let request = link.request(rpc.into(), option.hard_ttl());
         let call = link.client.append(request);
         let reply = self.within(RPCTypes::AppendEntries, option.hard_ttl(), call).await?;
+        self.promised(reply.promise_ms, sent);
         codec::append_reply(reply).map_err(garbled)
     }
 
@@ -163,14 +175,15 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let link =
-            self.link.clone().map_err(|why| StreamingError::Unreachable(Unreachable::from_string(why)))?;
-        tokio::select! {
-            closed = pin!(cancel) => Err(StreamingError::Closed(closed)),
-            sent = send_snapshot(link, vote, snapshot) => {
-                sent.map_err(|why| StreamingError::Unreachable(Unreachable::from_string(why)))
-            }
-        }
+        let failed = |why| StreamingError::Unreachable(Unreachable::from_string(why));
+        let (link, sent) = (self.link.clone().map_err(failed)?, Instant::now());
+        let reply = tokio::select! {
+            closed = pin!(cancel) => return Err(StreamingError::Closed(closed)),
+            reply = send_snapshot(link, vote, snapshot) => reply.map_err(failed)?,
+        };
+        self.promised(reply.promise_ms, sent);
+        let vote = reply.vote.ok_or_else(|| failed("the answer has no vote".to_owned()))?;
+        Ok(SnapshotResponse::new(vote.into()))
     }
 }
 
@@ -179,18 +192,14 @@ async fn send_snapshot(
     mut link: Link,
     vote: Vote,
     snapshot: Snapshot<SnapshotFile>,
-) -> Result<SnapshotResponse<TypeConfig>, String> {
+) -> Result<pb::SnapshotReply, String> {
     let file =
         File::open(snapshot.snapshot.path()).await.map_err(|e| format!("cannot open the snapshot: {e}"))?;
     let head = codec::snapshot_head(vote, &snapshot.meta, snapshot.snapshot.size());
     let (chunks, stream) = mpsc::channel(SNAPSHOT_CHUNKS_AHEAD);
     let request = link.request(ReceiverStream::new(stream), SNAPSHOT_INSTALL);
     let (fed, answer) = tokio::join!(feed(file, head, chunks), link.client.snapshot(request));
-    let reply = answer.map_err(|status| refusal(&status));
-    fed.and(reply.map(tonic::Response::into_inner)).and_then(|reply| {
-        let vote = reply.vote.ok_or_else(|| "the answer has no vote".to_owned())?;
-        Ok(SnapshotResponse::new(vote.into()))
-    })
+    fed.and(answer.map(tonic::Response::into_inner).map_err(|status| refusal(&status)))
 }
 
 /// Feeds a file into the stream; gives up when nothing moves. Ends early if the receiver has answered

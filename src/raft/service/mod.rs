@@ -75,12 +75,20 @@ pub struct RaftSide<L> {
     pub log: LogStore,
     /// Where received snapshots go.
     pub snapshots: Arc<SnapshotStore>,
+    /// For how long this member elects nobody else after it heard from its leader.
+    pub promise: Duration,
     /// Until then no vote is granted: this voter may have promised a lease before it restarted (H2).
     pub vote_guard_until: Moment,
     /// Told of each message from a leader.
     pub leader_contact: Box<dyn Fn() + Send + Sync>,
     /// The node.
     pub leader: L,
+}
+
+impl<L> RaftSide<L> {
+    fn promise_ms(&self) -> u64 {
+        self.promise.as_millis() as u64
+    }
 }
 
 /// The service of one member.
@@ -199,7 +207,7 @@ impl<F: FoundingHandler, L: LeaderHandler> peer_server::Peer for PeerService<F, 
         if response.is_success() {
             (side.leader_contact)();
         }
-        Ok(Response::new(response.into()))
+        Ok(Response::new(pb::AppendReply { promise_ms: side.promise_ms(), ..response.into() }))
     }
 
     async fn vote(&self, request: Request<pb::VoteRequest>) -> Result<Response<pb::VoteReply>, Status> {
@@ -222,7 +230,8 @@ impl<F: FoundingHandler, L: LeaderHandler> peer_server::Peer for PeerService<F, 
     ) -> Result<Response<pb::SnapshotReply>, Status> {
         let side = self.admit(&request)?;
         (side.leader_contact)();
-        snapshot::receive(side, request.into_inner()).await.map(Response::new)
+        let reply = snapshot::receive(side, request.into_inner()).await?;
+        Ok(Response::new(pb::SnapshotReply { promise_ms: side.promise_ms(), ..reply }))
     }
 
     async fn transfer_leader(
