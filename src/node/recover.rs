@@ -39,6 +39,8 @@ pub struct Ground {
     pub machine: StateMachine,
     /// Snapshot files.
     pub snapshots: Arc<SnapshotStore>,
+    /// Bytes of the log behind the newest snapshot that were applied before, about.
+    pub unsnapshotted: u64,
 }
 
 /// Opens everything under a data directory. Blocking.
@@ -59,8 +61,22 @@ pub fn recover(config: &Config, dir: &DataDir, identity: &Identity) -> Result<Gr
         SnapshotStore::open(dir.join("snapshots")).map_err(|e| fail("snapshots", e.to_string()))?;
     let home = DiskHome::new(dir.join("state"), config.engine_cache_bytes);
     let machine = open_state(&home, &snapshots, &*log).map_err(|e| fail("state", e))?;
-    info!(applied = ?machine.applied(), log = ?state, "recovered");
-    Ok(Ground { log, home: Arc::new(home), machine, snapshots: Arc::new(snapshots) })
+    let newest = snapshots.newest().map_err(|e| fail("snapshots", e.to_string()))?;
+    let unsnapshotted = unsnapshotted(newest.as_ref(), machine.applied(), &*log);
+    info!(applied = ?machine.applied(), log = ?state, unsnapshotted, "recovered");
+    Ok(Ground { log, home: Arc::new(home), machine, snapshots: Arc::new(snapshots), unsnapshotted })
+}
+
+/// How much of the log lies between a snapshot and what is applied: of the log's bytes, the part that these
+/// entries are of all. (What follows is counted when it is applied again.)
+fn unsnapshotted(snapshot: Option<&SnapshotFile>, applied: Option<Position>, log: &dyn RaftLog) -> u64 {
+    let state = log.state();
+    let next = |at: Option<u64>| at.map_or(0, |index| index + 1);
+    let (first, end) = (next(state.purged.map(|at| at.index)), next(state.last.map(|at| at.index)));
+    let covered = next(snapshot.and_then(SnapshotFile::position).map(|at| at.index));
+    let behind = next(applied.map(|at| at.index)).min(end).saturating_sub(covered.max(first));
+    let share = u128::from(log.size()) * u128::from(behind) / u128::from(end.saturating_sub(first).max(1));
+    u64::try_from(share).unwrap_or(u64::MAX)
 }
 
 /// sled may panic, or leave half a segment, where there is no space to open its files.

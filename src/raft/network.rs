@@ -20,6 +20,7 @@ use tokio::{
     io::AsyncReadExt,
     sync::mpsc::{self, error::SendTimeoutError},
     task::spawn_blocking,
+    time::Instant,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
@@ -28,6 +29,7 @@ use tracing::warn;
 use super::{
     codec::{self, CodecError},
     links::{Link, Links},
+    promises::Promises,
     snapshots::{SnapshotFile, SnapshotStore},
     state_machine::{check_snapshot, inspect},
     types::{Peer, Snapshot, TypeConfig, Vote},
@@ -54,6 +56,8 @@ pub struct Network {
     pub me: NodeId,
     /// What is sent to those who are far behind.
     pub snapshots: Arc<SnapshotStore>,
+    /// Where it is noted what the others promise.
+    pub promises: Arc<Promises>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -61,7 +65,8 @@ impl RaftNetworkFactory<TypeConfig> for Network {
 
     async fn new_client(&mut self, target: NodeId, peer: &Peer) -> PeerNetwork {
         let link = self.links.to(target, &peer.peer_addr);
-        PeerNetwork { me: self.me, target, link, snapshots: self.snapshots.clone() }
+        let (snapshots, promises) = (self.snapshots.clone(), self.promises.clone());
+        PeerNetwork { me: self.me, target, link, snapshots, promises }
     }
 }
 
@@ -71,6 +76,7 @@ pub struct PeerNetwork {
     target: NodeId,
     link: Result<Link, String>,
     snapshots: Arc<SnapshotStore>,
+    promises: Arc<Promises>,
 }
 
 impl PeerNetwork {
@@ -93,6 +99,11 @@ impl PeerNetwork {
             Ok(Err(status)) => Err(unreachable(&refusal(&status))),
             Err(_) => Err(late()),
         }
+    }
+
+    /// Notes what was promised with an acknowledgement, before Raft counts that.
+    fn promised(&self, promise_ms: u64, sent: Instant) {
+        self.promises.note(self.target, Duration::from_millis(promise_ms), sent);
     }
 
     /// Waits for the answer to a request for a vote, or for a promise of one.
@@ -126,10 +137,11 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
-        let mut link = self.link()?;
+        let (mut link, sent) = (self.link()?, Instant::now());
         let request = link.request(rpc.into(), option.hard_ttl());
         let call = link.client.append(request);
         let reply = self.within(RPCTypes::AppendEntries, option.hard_ttl(), call).await?;
+        self.promised(reply.promise_ms, sent);
         codec::append_reply(reply).map_err(garbled)
     }
 
@@ -173,8 +185,8 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let link =
-            self.link.clone().map_err(|why| StreamingError::Unreachable(Unreachable::from_string(why)))?;
+        let unreachable = |why| StreamingError::Unreachable(Unreachable::from_string(why));
+        let (link, sent_at) = (self.link.clone().map_err(unreachable)?, Instant::now());
         let file = snapshot.snapshot.clone();
         let sent = tokio::select! {
             closed = pin!(cancel) => return Err(StreamingError::Closed(closed)),
@@ -185,7 +197,10 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
         {
             doubt(self.snapshots.clone(), file).await;
         }
-        sent.map_err(|status| StreamingError::Unreachable(Unreachable::from_string(refusal(&status))))
+        let reply = sent.map_err(|status| unreachable(refusal(&status)))?;
+        self.promised(reply.promise_ms, sent_at);
+        let vote = reply.vote.ok_or_else(|| unreachable("the answer has no vote".to_owned()))?;
+        Ok(SnapshotResponse::new(vote.into()))
     }
 }
 
@@ -203,7 +218,7 @@ async fn send_snapshot(
     mut link: Link,
     vote: Vote,
     snapshot: Snapshot<SnapshotFile>,
-) -> Result<SnapshotResponse<TypeConfig>, Status> {
+) -> Result<pb::SnapshotReply, Status> {
     let file = File::open(snapshot.snapshot.path()).await;
     let file = file.map_err(|e| Status::unavailable(format!("cannot open the snapshot: {e}")))?;
     let size = snapshot.snapshot.size();
@@ -221,8 +236,7 @@ async fn send_snapshot(
             tokio::time::timeout(limit, answer).await.map_err(late)?
         }
     };
-    let vote = reply?.into_inner().vote;
-    Ok(SnapshotResponse::new(vote.ok_or_else(|| Status::unavailable("the answer has no vote"))?.into()))
+    reply.map(tonic::Response::into_inner)
 }
 
 /// How long the receiver of `size` bytes may take after the last one.

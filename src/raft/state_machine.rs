@@ -5,7 +5,7 @@
 //! responders fire.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, BufReader, BufWriter, Write},
     sync::{
         Arc,
@@ -312,14 +312,49 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     }
 }
 
+/// Writes and publishes a snapshot. What is unfinished when that fails is removed: it would take the space,
+/// for want of which it may have failed.
 fn write_snapshot(
     snapshots: &SnapshotStore,
     pinned: &PinnedSnapshot,
     last: LogId,
 ) -> io::Result<SnapshotFile> {
     let path = snapshots.unfinished();
-    let mut out = BufWriter::new(File::create(&path)?);
-    pinned.write(&mut out).map_err(io::Error::other)?;
-    out.flush()?;
-    snapshots.publish(&path, last.into())
+    let write = || -> io::Result<()> {
+        let mut out = BufWriter::new(File::create(&path)?);
+        pinned.write(&mut out).map_err(io::Error::other)?;
+        out.flush()
+    };
+    let published = write().and_then(|()| snapshots.publish(&path, last.into()));
+    if published.is_err() {
+        // Published means renamed: then there is nothing here to remove.
+        let _ = fs::remove_file(&path);
+    }
+    published
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::MemoryEngine;
+
+    #[test]
+    fn a_snapshot_that_fails_leaves_nothing_that_takes_space() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let snapshots = SnapshotStore::open(dir.path().to_owned()).expect("a directory");
+        let mut machine = StateMachine::open(Arc::new(MemoryEngine::new())).expect("an empty state");
+        let mut batch = machine.begin();
+        machine.note(&mut batch, Position { term: 1, index: 0 }).expect("a blank entry");
+        machine.commit(batch).expect("a commit");
+        let last = LogId::new_term_index(1, 0);
+        // Something in the way of its publication.
+        let taken = dir.path().join(format!("{:020}-{:020}.snapshot", 0, 1));
+        fs::create_dir(&taken).expect("a directory");
+        write_snapshot(&snapshots, &machine.pin(), last).expect_err("a directory is in the way");
+        assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 1, "what was in the way");
+
+        fs::remove_dir(&taken).expect("the way is free");
+        let file = write_snapshot(&snapshots, &machine.pin(), last).expect("control: a snapshot");
+        assert_eq!(snapshots.newest().expect("a directory"), Some(file));
+    }
 }

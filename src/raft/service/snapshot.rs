@@ -130,5 +130,5 @@ async fn install(
 ) -> Result<pb::SnapshotReply, Status> {
     let response = raft.install_full_snapshot(vote, snapshot).await.map_err(fatal)?;
     log.barrier().await.map_err(fatal)?;
-    Ok(pb::SnapshotReply { vote: Some(response.vote.into()) })
+    Ok(pb::SnapshotReply { vote: Some(response.vote.into()), promise_ms: 0 })
 }
