@@ -118,7 +118,7 @@ fn get(key: &'static str) -> Range {
 }
 
 fn within(timeout: Duration) -> CallOptions {
-    CallOptions { timeout: Some(timeout), request_id: None }
+    CallOptions { timeout: Some(timeout), ..CallOptions::default() }
 }
 
 /// Keeps what is logged.

@@ -63,7 +63,7 @@ fn a_state_that_lost_records_is_rebuilt() {
     for index in 0..3 {
         let mut batch = machine.begin();
         let put = Put { key: format!("k{index}").into(), ..Put::default() };
-        let command = Command { request_id: String::new(), op: Operation::Put(put) };
+        let command = Command::from(Operation::Put(put));
         machine.apply(&mut batch, Position { term: 1, index }, &command).expect("a put");
         machine.commit(batch).expect("a commit");
     }

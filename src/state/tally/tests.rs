@@ -14,14 +14,14 @@ fn put(machine: &mut StateMachine, key: &str) {
     let mut batch = machine.begin();
     let at = Position { term: 1, index: machine.applied().map_or(0, |at| at.index + 1) };
     let put = Put { key: key.to_owned().into(), value: vec![7; 9000].into(), ..Put::default() };
-    machine.apply(&mut batch, at, &Command { request_id: String::new(), op: Operation::Put(put) }).unwrap();
+    machine.apply(&mut batch, at, &Operation::Put(put).into()).unwrap();
     machine.commit(batch).unwrap();
 }
 
 fn compact(machine: &mut StateMachine, revision: u64) {
     let mut batch = machine.begin();
     let at = Position { term: 1, index: machine.applied().unwrap().index + 1 };
-    let compact = Command { request_id: String::new(), op: Operation::Compact(revision) };
+    let compact = Command::from(Operation::Compact(revision));
     machine.apply(&mut batch, at, &compact).unwrap();
     machine.commit(batch).unwrap();
 }

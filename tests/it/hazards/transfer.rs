@@ -25,7 +25,11 @@ use quorate::{
 use tempfile::TempDir;
 use tonic::{Request, Status};
 
-use super::{bench::config, members::Recorder, snapshots::Image};
+use super::{
+    bench::{config, promises},
+    members::Recorder,
+    snapshots::Image,
+};
 use crate::support::{SOON, eventually, ports};
 
 /// Member 1, leader of this term, with a snapshot up to entry 9.
@@ -61,7 +65,8 @@ impl Sender {
     /// Sends what it has to member 2 at `addr`.
     async fn send(&self, addr: &str) -> Sent {
         let links = Links::new(1, 7, Env::real().net(), BTreeMap::new());
-        let mut network = Network { links: Arc::new(links), me: 1, snapshots: self.snapshots.clone() };
+        let (snapshots, promises) = (self.snapshots.clone(), promises(&config()));
+        let mut network = Network { links: Arc::new(links), me: 1, snapshots, promises };
         let peer = Peer { peer_addr: addr.to_owned(), client_addr: String::new() };
         let mut peer = network.new_client(2, &peer).await;
         let snapshot = Snapshot { meta: self.image.meta(), snapshot: self.file().expect("a snapshot") };
