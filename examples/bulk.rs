@@ -14,7 +14,7 @@ use std::{
 };
 
 use quorate::{
-    client::Client,
+    client::{Client, ClientBuilder},
     recipes::KvApi,
     types::{CallOptions, Op, Put, Txn},
 };
@@ -33,7 +33,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     };
     let count: u64 = count.parse()?;
     let value_bytes = rest.first().map_or(Ok(256), |text| text.parse())?;
-    let client = Client::connect(endpoints.split(','))?;
+    let client = ClientBuilder::new(endpoints.split(',')).sessions(false).build()?;
     let next = Arc::new(AtomicU64::new(0));
     let start = Instant::now();
     let mut writers = JoinSet::new();

@@ -6,7 +6,7 @@
 use std::{env, process::exit, time::Duration};
 
 use quorate::{
-    client::Client,
+    client::{Client, ClientBuilder},
     error::Error,
     recipes::KvApi,
     types::{CallOptions, Put},
@@ -26,7 +26,9 @@ async fn main() {
         exit(2);
     };
     let writers = rest.first().map_or(Ok(WRITERS), |text| text.parse());
-    let (Ok(client), Ok(writers)) = (Client::connect(endpoints.split(',')), writers) else {
+    let (Ok(client), Ok(writers)) =
+        (ClientBuilder::new(endpoints.split(',')).sessions(false).build(), writers)
+    else {
         eprintln!("load: the endpoints or the number of writers make no sense");
         exit(2);
     };

@@ -243,10 +243,20 @@ impl Limits {
             ("range_bytes_max", self.range_bytes_max),
             ("inflight_writes_max", self.inflight_writes_max),
             ("inflight_reads_max", self.inflight_reads_max),
+            ("leases_max", self.leases_max),
+            ("sessions_max", self.sessions_max),
             ("watches_per_stream_max", self.watches_per_stream_max),
             ("watches_max", self.watches_max),
+            ("lock_permits_max", self.lock_permits_max as usize),
         ] {
             at_least(&format!("limits.{field}"), value as u64, 1)?;
+        }
+        let (least, most) = (self.lease_ttl_min, self.lease_ttl_max);
+        if least.is_zero() || most < least {
+            return Err(format!(
+                "limits.lease_ttl_min is {least:?}, limits.lease_ttl_max {most:?}: the first must be above 0, the \
+                 second not below it"
+            ));
         }
         Ok(())
     }

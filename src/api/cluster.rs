@@ -79,6 +79,14 @@ fn limits(limits: &Limits) -> HashMap<String, u64> {
         ("limits.range_bytes_max", limits.range_bytes_max),
         ("limits.inflight_writes_max", limits.inflight_writes_max),
         ("limits.inflight_reads_max", limits.inflight_reads_max),
+        ("limits.guards_max", limits.guards_max),
+        ("limits.lease_ttl_min_ms", limits.lease_ttl_min.as_millis() as usize),
+        ("limits.lease_ttl_max_ms", limits.lease_ttl_max.as_millis() as usize),
+        ("limits.leases_max", limits.leases_max),
+        ("limits.sessions_max", limits.sessions_max),
+        ("limits.watches_per_stream_max", limits.watches_per_stream_max),
+        ("limits.watches_max", limits.watches_max),
+        ("limits.lock_permits_max", limits.lock_permits_max as usize),
         ("x-request-id", REQUEST_ID_BYTES_MAX),
     ];
     named.into_iter().map(|(name, limit)| (name.into(), limit as u64)).collect()

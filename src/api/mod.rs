@@ -1,8 +1,8 @@
 //! The gRPC services for clients: check, convert, call the node, fill the header.
 //!
-//! A request passes [`RequestLayer`], which gives it an id and a deadline ([`request`]), then a
-//! handler of a few lines (`kv`, `cluster`, `maintenance`). Every refusal leaves through the one table in
-//! [`crate::pb::convert::error`], those that tonic makes on its own included (`refusal`).
+//! A request passes [`RequestLayer`], which gives it an id and a deadline ([`request`]), then a handler
+//! of a few lines (`kv`, `lease`, `watch`, `cluster`, `maintenance`). Every refusal leaves through the one table
+//! in [`crate::pb::convert::error`], those that tonic makes on its own included (`refusal`).
 //!
 //! Deliberately absent: queues and admission (the node has them), retries (the client has them), any state.
 
@@ -10,11 +10,13 @@ mod cluster;
 mod deadline;
 mod health;
 mod kv;
+mod lease;
 mod maintenance;
 mod refusal;
 pub mod request;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use tonic::service::Routes;
 use tonic_reflection::server::Builder as Reflection;
@@ -25,17 +27,23 @@ use crate::{
     node::Node,
     pb::{
         DESCRIPTORS,
-        v1::{cluster_server, kv_server, maintenance_server},
+        v1::{cluster_server, kv_server, lease_server, maintenance_server, session_server, watch_server},
     },
 };
 
 /// The services of this API, by their full names.
-pub const SERVICES: [&str; 3] =
-    [kv_server::SERVICE_NAME, cluster_server::SERVICE_NAME, maintenance_server::SERVICE_NAME];
+pub const SERVICES: [&str; 6] = [
+    kv_server::SERVICE_NAME,
+    lease_server::SERVICE_NAME,
+    session_server::SERVICE_NAME,
+    watch_server::SERVICE_NAME,
+    cluster_server::SERVICE_NAME,
+    maintenance_server::SERVICE_NAME,
+];
 
 /// The services of a member, to be served behind a [`RequestLayer`].
 pub struct Api {
-    /// `Kv`, `Cluster`, `Maintenance`, health and reflection.
+    /// All of [`SERVICES`], health and reflection.
     pub routes: Routes,
     /// Says whether the member is ready. Nothing is until somebody says so.
     pub health: Health,
@@ -48,6 +56,18 @@ pub async fn services(node: &Node) -> Api {
     let routes = Routes::new(health_service)
         .add_service(
             kv_server::KvServer::new(kv::Service::new(node.clone())).max_decoding_message_size(bytes_max),
+        )
+        .add_service(
+            lease_server::LeaseServer::new(lease::Service::new(node.clone()))
+                .max_decoding_message_size(bytes_max),
+        )
+        .add_service(
+            session_server::SessionServer::new(lease::Service::new(node.clone()))
+                .max_decoding_message_size(bytes_max),
+        )
+        .add_service(
+            watch_server::WatchServer::new(watch::Service::new(node.clone()))
+                .max_decoding_message_size(bytes_max),
         )
         .add_service(
             cluster_server::ClusterServer::new(cluster::Service::new(node.clone()))

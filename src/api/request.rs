@@ -67,7 +67,15 @@ impl Call {
         Ok(CallOptions { timeout: Some(left), request_id, ..CallOptions::default() })
     }
 
-    /// The same, with what a write's message says of its session and guards.
+    /// The options of one of many requests on a stream: each has the default timeout, or what is left of the
+    /// client's deadline for the whole.
+    pub(super) fn part_options(&self) -> CallOptions {
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let timeout = Some(self.chunk_timeout.unwrap_or(left));
+        CallOptions { timeout, request_id: Some(self.request_id.clone()), ..CallOptions::default() }
+    }
+
+    /// What is left of the deadline, with what a write's message says of its session and guards.
     pub(super) fn write_options(&self, exactness: Option<v1::Exactness>) -> Result<CallOptions, Error> {
         Ok(convert::with_exactness(self.options()?, exactness))
     }

@@ -6,7 +6,7 @@ use std::{ffi::OsString, num::NonZeroU64, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::{help, serve_args::ServeArgs};
-use crate::types::{Consistency, Level, Revision, Route, SortBy};
+use crate::types::{Consistency, Guard, Level, Revision, Route, SortBy};
 
 /// The whole command line.
 #[derive(Debug, Parser)]
@@ -155,6 +155,9 @@ pub enum Command {
     /// Stream a range of any size, all at one revision.
     #[command(after_help = help::SCAN)]
     Scan(ScanArgs),
+    /// Leases: keys that go when their owner does.
+    #[command(subcommand, after_help = help::LEASE)]
+    Lease(LeaseCommand),
     /// Forget what was superseded at or below a revision.
     #[command(after_help = help::COMPACT)]
     Compact(CompactArgs),
@@ -181,6 +184,77 @@ pub enum MemberCommand {
     /// The members of the cluster, as one of them knows it.
     #[command(after_help = help::MEMBERS)]
     List,
+}
+
+/// Commands about leases.
+#[derive(Debug, Subcommand)]
+pub enum LeaseCommand {
+    /// Grant a lease, and print its id.
+    #[command(after_help = help::LEASE)]
+    Grant(LeaseGrantArgs),
+    /// End a lease: its keys go in one revision.
+    Revoke {
+        /// The lease.
+        #[arg(value_name = "ID")]
+        id: u64,
+    },
+    /// Renew a lease until it is interrupted; exit code 1 if the lease has ended.
+    KeepAlive(KeepAliveArgs),
+    /// What is left of a lease, and which keys it has.
+    Ttl(LeaseTtlArgs),
+    /// All leases, sessions among them.
+    List,
+}
+
+/// Arguments of `lease grant`.
+#[derive(Debug, Args)]
+pub struct LeaseGrantArgs {
+    /// How long it lives without a keep-alive.
+    #[arg(long, value_parser = humantime::parse_duration, default_value = "60s", value_name = "TIME")]
+    pub ttl: Duration,
+    /// Its id; 0: a random one is drawn.
+    #[arg(long, default_value_t = 0, hide_default_value = true, value_name = "ID")]
+    pub id: u64,
+}
+
+/// Arguments of `lease keep-alive`.
+#[derive(Debug, Args)]
+pub struct KeepAliveArgs {
+    /// The lease.
+    #[arg(value_name = "ID")]
+    pub id: u64,
+    /// Renew it once.
+    #[arg(long)]
+    pub once: bool,
+}
+
+/// Arguments of `lease ttl`.
+#[derive(Debug, Args)]
+pub struct LeaseTtlArgs {
+    /// The lease.
+    #[arg(value_name = "ID")]
+    pub id: u64,
+    /// Tell its keys too.
+    #[arg(long)]
+    pub keys: bool,
+}
+
+/// What a write must hold to be done.
+#[derive(Debug, Default, Args)]
+pub struct GuardArgs {
+    /// Refuse the write (exit code 1) unless KEY was created at revision TOKEN: the fencing token that
+    /// came with a lock. May be given more than once.
+    #[arg(long = "guard", value_parser = guard, value_name = "KEY:TOKEN")]
+    pub guards: Vec<Guard>,
+}
+
+/// The token is behind the last colon, since keys may have some.
+fn guard(text: &str) -> Result<Guard, String> {
+    let parsed = text.rsplit_once(':').and_then(|(key, token)| Some((key, token.parse().ok()?)));
+    let Some((key, fencing_token)) = parsed.filter(|(key, _)| !key.is_empty()) else {
+        return Err("it must be KEY:TOKEN, the token a number".into());
+    };
+    Ok(Guard { owner_key: key.to_owned().into(), fencing_token })
 }
 
 /// Which keys: one, or a range.
@@ -278,6 +352,9 @@ pub struct PutArgs {
     /// Print the pair that was replaced.
     #[arg(long)]
     pub prev_kv: bool,
+    /// What must hold.
+    #[command(flatten)]
+    pub guards: GuardArgs,
 }
 
 /// Arguments of `del`.
@@ -289,6 +366,9 @@ pub struct DelArgs {
     /// Print the pairs that were deleted.
     #[arg(long)]
     pub prev_kv: bool,
+    /// What must hold.
+    #[command(flatten)]
+    pub guards: GuardArgs,
 }
 
 /// Arguments of `txn`.
@@ -300,6 +380,9 @@ pub struct TxnArgs {
     /// The transaction is JSON.
     #[arg(long)]
     pub json: bool,
+    /// What must hold.
+    #[command(flatten)]
+    pub guards: GuardArgs,
 }
 
 /// Arguments of `scan`.

@@ -6,7 +6,7 @@ pub(super) const ABOUT: &str =
 pub(super) const TOP: &str = "\
 Exit codes:
   0  done
-  1  the answer is negative: nothing found, nothing deleted, compare failed, hashes differ
+  1  the answer is negative: nothing found, nothing deleted, compare failed, guard lost, hashes differ
   2  usage: the command, or what it asks for, makes no sense
   3  server or network
 
@@ -63,6 +63,8 @@ Examples:
   quorate put greeting hello
   quorate put photo - < photo.jpg
   quorate put greeting hi --prev-kv
+  quorate put session/me alive --lease $(quorate lease grant --ttl 30s)
+  quorate put report done --guard jobs/nightly/00c0ffee00c0ffeex:1201
   quorate put -- -5 minus-five";
 
 pub(super) const DEL: &str = "\
@@ -106,6 +108,18 @@ Examples:
   quorate scan users/ --keys-only
   quorate scan users/ --limit 100
   quorate scan a --range-end m --revision 17 -o json";
+
+pub(super) const LEASE: &str = "\
+A lease lives for its time to live from the last keep-alive; when it ends, its keys are deleted in one
+revision. Only the leader counts the time; a new leader gives every lease its full time again.
+
+Examples:
+  lease=$(quorate lease grant --ttl 30s)
+  quorate put members/me alive --lease $lease
+  quorate lease keep-alive $lease
+  quorate lease ttl $lease --keys
+  quorate lease list -o table
+  quorate lease revoke $lease";
 
 pub(super) const COMPACT: &str = "\
 Examples:

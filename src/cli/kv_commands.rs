@@ -53,7 +53,7 @@ impl Session<'_> {
     }
 
     /// Prints the answer to a write: in JSON, or `summary` and what `rest` adds.
-    fn print_write<T, O>(
+    pub(super) fn print_write<T, O>(
         &mut self,
         answer: WriteAnswer<T>,
         summary: &str,
@@ -178,7 +178,7 @@ pub(super) async fn put(session: &mut Session<'_>, args: PutArgs) -> Result<Outc
         lease: args.lease,
         prev_kv: args.prev_kv,
     };
-    let answer = session.client.put(put, session.options()).await?;
+    let answer = session.client.put(put, session.guarded(args.guards)).await?;
     let summary = format!("ok, revision {}", answer.header.revision);
     let replaced = answer.result.clone().into_iter().collect();
     session.print_write::<_, PutObject>(answer, &summary, replaced)?;
@@ -188,7 +188,7 @@ pub(super) async fn put(session: &mut Session<'_>, args: PutArgs) -> Result<Outc
 /// `del`
 pub(super) async fn del(session: &mut Session<'_>, args: DelArgs) -> Result<Outcome, Failure> {
     let delete = Delete { keys: args.keys.range(), prev_kv: args.prev_kv };
-    let answer = session.client.delete(delete, session.options()).await?;
+    let answer = session.client.delete(delete, session.guarded(args.guards)).await?;
     let deleted = answer.result.deleted;
     let summary = format!("{deleted} deleted, revision {}", answer.header.revision);
     let pairs = answer.result.prev_kvs.clone();
@@ -211,8 +211,9 @@ pub(super) async fn compact(session: &mut Session<'_>, args: CompactArgs) -> Res
 
 /// `txn`
 pub(super) async fn txn(session: &mut Session<'_>, args: TxnArgs) -> Result<Outcome, Failure> {
-    let txn = read_txn(args)?;
-    let answer = session.client.txn(txn, session.options()).await?;
+    let options = session.guarded(args.guards);
+    let txn = read_txn(args.text, args.json)?;
+    let answer = session.client.txn(txn, options).await?;
     let outcome = Outcome::done_if(answer.result.succeeded);
     if session.global.output == OutputForm::Json {
         output::json(session.out, &TxnObject::from(answer))?;
@@ -227,13 +228,13 @@ pub(super) async fn txn(session: &mut Session<'_>, args: TxnArgs) -> Result<Outc
     Ok(outcome)
 }
 
-fn read_txn(args: TxnArgs) -> Result<Txn, Failure> {
-    let typed = match args.text {
+fn read_txn(given: Option<String>, is_json: bool) -> Result<Txn, Failure> {
+    let typed = match given {
         Some(text) if text != "-" => text,
         _ => String::from_utf8(stdin()?)
             .map_err(|_| Failure::Usage("the transaction on standard input is not UTF-8".into()))?,
     };
-    let parsed = if args.json { json::parse(&typed) } else { text::parse(&typed) };
+    let parsed = if is_json { json::parse(&typed) } else { text::parse(&typed) };
     parsed.map_err(|error| Failure::Usage(error.to_string()))
 }
 

@@ -1,10 +1,10 @@
 //! The command line: arguments in, one answer out.
 //!
 //! A command is read (`args`, `scope`; `refusal` says what is wrong with it), carried out over
-//! [`crate::client`] (`kv_commands`, `cluster_commands`) or as a member (`serve`), and its answer printed
-//! in one of three forms (`output`). Exit codes: 0 done, 1 the answer is negative (nothing found, compare
-//! failed), 2 usage, 3 server or network. A failure is one line on standard error; with `-o json` also an
-//! object on standard output.
+//! [`crate::client`] (`kv_commands`, `lease_commands`, `cluster_commands`) or as a member (`serve`), and
+//! its answer printed in one of three forms (`output`). Exit codes: 0 done, 1 the answer is negative
+//! (nothing found, compare failed), 2 usage, 3 server or network. A failure is one line on standard
+//! error; with `-o json` also an object on standard output.
 
 mod args;
 mod byte_size;
@@ -12,6 +12,7 @@ mod cluster_commands;
 mod evidence;
 mod help;
 mod kv_commands;
+mod lease_commands;
 mod output;
 mod refusal;
 mod scope;
@@ -27,7 +28,7 @@ use std::{
 
 pub use self::args::Cli;
 use self::{
-    args::{Command, GlobalArgs, MemberCommand, OutputForm},
+    args::{Command, GlobalArgs, GuardArgs, MemberCommand, OutputForm},
     output::ErrorObject,
 };
 use crate::{
@@ -42,7 +43,7 @@ use crate::{
 enum Outcome {
     /// Exit code 0.
     Done,
-    /// Exit code 1: nothing found, nothing deleted, compare failed, hashes differ.
+    /// Exit code 1: nothing found, nothing deleted, compare failed, guard lost, hashes differ.
     Negative,
 }
 
@@ -57,7 +58,8 @@ impl Outcome {
 enum Failure {
     /// What was typed makes no sense. Exit code 2.
     Usage(String),
-    /// The cluster, or the way to it. Exit code 3; 2 if it found the request to make no sense.
+    /// The cluster, or the way to it. Exit code 3; 2 if it found the request to make no sense, 1 if a
+    /// guard did not hold or a lease has ended.
     Call(Error),
     /// The same, and repeating the request is pointless though the error in general allows it. Exit code 3.
     Definite(Error),
@@ -87,6 +89,7 @@ impl Failure {
         match self {
             Failure::Usage(_) | Failure::Serve(ServerError::Config(_)) => 2,
             Failure::Call(Error::Invalid(_) | Error::TooLarge { .. }) => 2,
+            Failure::Call(Error::LockLost { .. } | Error::LeaseNotFound(_)) => 1,
             _ => 3,
         }
     }
@@ -121,6 +124,11 @@ struct Session<'a> {
 }
 
 impl Session<'_> {
+    /// The options of a write that is refused unless all of these hold.
+    fn guarded(&self, guards: GuardArgs) -> CallOptions {
+        CallOptions { guards: guards.guards, ..self.options() }
+    }
+
     fn options(&self) -> CallOptions {
         let request_id = self.global.request_id.clone();
         CallOptions { timeout: Some(self.global.timeout), request_id, ..CallOptions::default() }
@@ -170,13 +178,16 @@ async fn client_command(
     global: GlobalArgs,
     out: &mut dyn Write,
 ) -> Result<Outcome, Failure> {
-    let client = ClientBuilder::new(global.endpoints.clone()).timeout(global.timeout).build()?;
+    // A single write is not worth opening a session for: `maybe_committed` tells what is not known.
+    let client = ClientBuilder::new(global.endpoints.clone()).timeout(global.timeout).sessions(false);
+    let client = client.build()?;
     let session = &mut Session { client, global, out };
     match command {
         Command::Get(args) => kv_commands::get(session, args).await,
         Command::Put(args) => kv_commands::put(session, args).await,
         Command::Del(args) => kv_commands::del(session, args).await,
         Command::Txn(args) => kv_commands::txn(session, args).await,
+        Command::Lease(command) => lease_commands::run(session, command).await,
         Command::Scan(args) => kv_commands::scan(session, args).await,
         Command::Compact(args) => kv_commands::compact(session, args).await,
         Command::Status => cluster_commands::status(session).await,

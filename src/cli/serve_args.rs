@@ -189,6 +189,38 @@ struct LimitFlags {
     #[arg(long, env = "QUORATE_INFLIGHT_READS_MAX", value_name = "COUNT")]
     #[serde(skip_serializing_if = "Option::is_none")]
     inflight_reads_max: Option<usize>,
+    /// Guards that one write may carry. Default: 32.
+    #[arg(long, env = "QUORATE_GUARDS_MAX", value_name = "COUNT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guards_max: Option<usize>,
+    /// The shortest time to live of a lease. Default: 500ms.
+    #[arg(long, env = "QUORATE_LEASE_TTL_MIN", value_parser = parse_duration, value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none", with = "humantime_serde::option")]
+    lease_ttl_min: Option<Duration>,
+    /// The longest time to live of a lease. Default: 365days.
+    #[arg(long, env = "QUORATE_LEASE_TTL_MAX", value_parser = parse_duration, value_name = "TIME")]
+    #[serde(skip_serializing_if = "Option::is_none", with = "humantime_serde::option")]
+    lease_ttl_max: Option<Duration>,
+    /// Leases of the cluster at once. Default: 1000000.
+    #[arg(long, env = "QUORATE_LEASES_MAX", value_name = "COUNT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leases_max: Option<usize>,
+    /// Sessions of the cluster at once. Default: 20000.
+    #[arg(long, env = "QUORATE_SESSIONS_MAX", value_name = "COUNT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sessions_max: Option<usize>,
+    /// Watches on one stream. Default: 10000.
+    #[arg(long, env = "QUORATE_WATCHES_PER_STREAM_MAX", value_name = "COUNT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    watches_per_stream_max: Option<usize>,
+    /// Watches on this member. Default: 100000.
+    #[arg(long, env = "QUORATE_WATCHES_MAX", value_name = "COUNT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    watches_max: Option<usize>,
+    /// Holders of one lock at once. Default: 100000.
+    #[arg(long, env = "QUORATE_LOCK_PERMITS_MAX", value_name = "COUNT")]
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lock_permits_max: Option<u32>,
 }
 
 /// `ID=PEER[,CLIENT]`.

@@ -15,7 +15,7 @@ use tonic::{Code, Request, Response, Status, metadata::AsciiMetadataValue};
 
 use super::{
     Client,
-    retry::{self, Verdict},
+    retry::{self, Kind, Verdict},
     routing::Target,
 };
 use crate::{
@@ -29,7 +29,7 @@ const REQUEST_ID_MAX: usize = 64;
 
 /// What stays the same over all attempts of a call.
 pub(super) struct Plan {
-    pub kind: RequestKind,
+    pub kind: Kind,
     pub target: Target,
     pub deadline: Instant,
     request_id: AsciiMetadataValue,
@@ -61,12 +61,7 @@ impl Client {
     ///
     /// # Errors
     /// `Invalid` for a request id that no server accepts.
-    pub(super) fn plan(
-        &self,
-        kind: RequestKind,
-        target: Target,
-        options: CallOptions,
-    ) -> Result<Plan, Error> {
+    pub(super) fn plan(&self, kind: Kind, target: Target, options: CallOptions) -> Result<Plan, Error> {
         let timeout = options.timeout.unwrap_or(self.inner.settings.timeout);
         let request_id = options.request_id.unwrap_or_else(|| self.inner.settings.env.request_id());
         let deadline = Instant::now() + timeout.min(Duration::from_secs(24 * 3600));
@@ -139,7 +134,8 @@ impl Client {
             Ok(channel) => channel?,
             Err(_) => return Err(late("a connection to", false)),
         };
-        if plan.kind == RequestKind::Write {
+        // A call that can be repeated finds out by itself.
+        if plan.kind == Kind::Write {
             self.require_life(endpoint, &channel, time).await?;
         }
         let request = plan.request(message, deadline);
@@ -148,8 +144,8 @@ impl Client {
                 self.inner.pool.heard(endpoint);
                 Ok(answer.into_inner())
             }
-            Ok(Err(status)) => Err(self.refused(&status, endpoint, plan.kind)),
-            Err(_) => Err(late(retry::ANSWER_OF, plan.kind == RequestKind::Write)),
+            Ok(Err(status)) => Err(self.refused(&status, endpoint, plan.kind.request())),
+            Err(_) => Err(late(retry::ANSWER_OF, plan.kind != Kind::Read)),
         }
     }
 
@@ -203,6 +199,7 @@ impl Client {
             Verdict::Elsewhere | Verdict::Around if others > 0 => Duration::ZERO,
             Verdict::Later(least) => attempts.pause(self.jitter()).max(least),
             Verdict::Elsewhere if !attempts.around => attempts.pause(self.jitter()),
+            _ if plan.kind == Kind::ExactlyOnce && retry::is_settled(&error) => return Err(error),
             _ => return Err(attempts.more_telling(error)),
         };
         let error = attempts.more_telling(error);

@@ -6,13 +6,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tonic::transport::Channel;
 
-use super::{ANSWER_BYTES_MAX, Client, call::Plan, routing::Target};
+use super::{ANSWER_BYTES_MAX, Client, call::Plan, retry::Kind, routing::Target};
 use crate::{
     error::Error,
-    pb::{
-        convert::RequestKind,
-        v1::{self, cluster_client::ClusterClient, maintenance_client::MaintenanceClient},
-    },
+    pb::v1::{self, cluster_client::ClusterClient, maintenance_client::MaintenanceClient},
     types::{CallOptions, Revision},
 };
 
@@ -31,7 +28,7 @@ impl Client {
     /// # Errors
     /// If none can be reached within the deadline.
     pub async fn members(&self, options: CallOptions) -> Result<v1::MembersResponse, Error> {
-        let plan = self.plan(RequestKind::Read, Target::Any, options)?;
+        let plan = self.plan(Kind::Read, Target::Any, options)?;
         let send = |channel, request| async move { service(channel).members(request).await };
         let answered = Box::pin(self.call(&plan, v1::MembersRequest {}, send)).await?;
         self.learn_members(&answered.endpoint, &answered.message)?;
@@ -44,7 +41,7 @@ impl Client {
     /// # Errors
     /// `Connection` or `Deadline` if it does not answer; `WrongCluster`.
     pub async fn status(&self, endpoint: &str, options: CallOptions) -> Result<v1::StatusResponse, Error> {
-        let plan = self.plan(RequestKind::Read, Target::Any, options)?;
+        let plan = self.plan(Kind::Read, Target::Any, options)?;
         let send = |channel, request| async move { service(channel).status(request).await };
         let status = self.call_endpoint(&plan, endpoint, (v1::StatusRequest {}, send)).await?;
         let header = status.header.clone().unwrap_or_default();
@@ -67,7 +64,7 @@ impl Client {
         revision: Revision,
         options: CallOptions,
     ) -> Result<v1::StateHashResponse, Error> {
-        let plan = self.plan(RequestKind::Read, Target::Any, options)?;
+        let plan = self.plan(Kind::Read, Target::Any, options)?;
         let send =
             |channel, request| async move { MaintenanceClient::new(channel).state_hash(request).await };
         let answer = self.call_endpoint(&plan, endpoint, (v1::StateHashRequest { revision }, send)).await?;

@@ -1,12 +1,14 @@
 //! Keys and values: [`KvApi`] over gRPC. Each call: route, convert, send, learn, convert back.
 
-use tonic::transport::Channel;
+use std::future::Future;
 
-use super::{ANSWER_BYTES_MAX, Client, call::Plan, routing::Target};
+use tonic::{Request, Response, Status, transport::Channel};
+
+use super::{ANSWER_BYTES_MAX, Client, call::Answered, retry::Kind, routing::Target, session::Ticket};
 use crate::{
     error::Error,
     pb::{
-        convert::{self, RequestKind, answer},
+        convert::{self, answer},
         v1::{self, kv_client::KvClient},
     },
     recipes::KvApi,
@@ -28,7 +30,7 @@ impl KvApi for Client {
         consistency: Consistency,
         options: CallOptions,
     ) -> Result<RangeAnswer, Error> {
-        let plan = self.plan(RequestKind::Read, Target::of_read(&consistency), options)?;
+        let plan = self.plan(Kind::Read, Target::of_read(&consistency), options)?;
         let request = v1::RangeRequest { query: Some(range.into()), consistency: Some(consistency.into()) };
         let send = |channel, request| async move { service(channel).range(request).await };
         let answered = self.call(&plan, request, send).await?;
@@ -38,45 +40,63 @@ impl KvApi for Client {
     }
 
     async fn put(&self, put: Put, options: CallOptions) -> Result<WriteAnswer<Option<KeyValue>>, Error> {
-        let exactness = convert::exactness(&options);
-        let plan = self.write_plan(options)?;
         let send = |channel, request| async move { service(channel).put(request).await };
-        let request = v1::PutRequest { exactness, ..put.into() };
-        let answered = self.call(&plan, request, send).await?;
+        let message = |exactness| v1::PutRequest { exactness, ..put.clone().into() };
+        let answered = self.write(options, message, send).await?;
         self.learn_from_write(&answered.endpoint, answer::put(answered.message))
     }
 
     async fn delete(&self, delete: Delete, options: CallOptions) -> Result<WriteAnswer<DeleteResult>, Error> {
-        let exactness = convert::exactness(&options);
-        let plan = self.write_plan(options)?;
         let send = |channel, request| async move { service(channel).delete(request).await };
-        let request = v1::DeleteRequest { exactness, ..delete.into() };
-        let answered = self.call(&plan, request, send).await?;
+        let message = |exactness| v1::DeleteRequest { exactness, ..delete.clone().into() };
+        let answered = self.write(options, message, send).await?;
         self.learn_from_write(&answered.endpoint, answer::delete(answered.message))
     }
 
     async fn txn(&self, txn: Txn, options: CallOptions) -> Result<WriteAnswer<TxnResult>, Error> {
-        let exactness = convert::exactness(&options);
-        let plan = self.write_plan(options)?;
         let send = |channel, request| async move { service(channel).txn(request).await };
-        let request = v1::TxnRequest { txn: Some(txn.into()), exactness };
-        let answered = self.call(&plan, request, send).await?;
+        let message = |exactness| v1::TxnRequest { txn: Some(txn.clone().into()), exactness };
+        let answered = self.write(options, message, send).await?;
         self.learn_from_write(&answered.endpoint, answer::txn(answered.message))
     }
 
     async fn compact(&self, revision: Revision, options: CallOptions) -> Result<WriteAnswer<()>, Error> {
-        let exactness = convert::exactness(&options);
-        let plan = self.write_plan(options)?;
         let send = |channel, request| async move { service(channel).compact(request).await };
-        let request = v1::CompactRequest { revision, exactness };
-        let answered = self.call(&plan, request, send).await?;
+        let message = |exactness| v1::CompactRequest { revision, exactness };
+        let answered = self.write(options, message, send).await?;
         self.learn_from_write(&answered.endpoint, answer::compact(answered.message))
     }
 }
 
 impl Client {
-    fn write_plan(&self, options: CallOptions) -> Result<Plan, Error> {
-        self.plan(RequestKind::Write, Target::Leader, options)
+    /// Makes a write: with a number of the client's session, unless the caller gave one or wants none.
+    pub(super) async fn write<M, A, S, F>(
+        &self,
+        options: CallOptions,
+        message: impl Fn(Option<v1::Exactness>) -> M,
+        send: S,
+    ) -> Result<Answered<A>, Error>
+    where
+        M: Clone,
+        S: Fn(Channel, Request<M>) -> F,
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
+        let own = self.inner.settings.sessions && options.session.is_none();
+        let kind = if own || options.session.is_some() { Kind::ExactlyOnce } else { Kind::Write };
+        let plan = self.plan(kind, Target::Leader, options.clone())?;
+        loop {
+            let ticket = match own {
+                true => Some(self.ticket(plan.deadline).await?),
+                false => None,
+            };
+            let session = ticket.as_ref().map(Ticket::name).or(options.session);
+            let exactness = convert::exactness(&CallOptions { session, ..options.clone() });
+            match (self.call(&plan, message(exactness), &send).await, ticket) {
+                // No attempt of this write had an unknown outcome, else that would be the error.
+                (Err(Error::SessionExpired(_)), Some(ticket)) => ticket.session_has_ended(),
+                (answer, _) => return answer,
+            }
+        }
     }
 
     /// The member at `endpoint` served a read itself, and named the leader that it knew.
@@ -98,7 +118,7 @@ impl Client {
 
     /// A write may have been forwarded, so its answer does not tell who sits at the endpoint; but it tells
     /// the term. One of another cluster was applied there: the sign of life before a write makes that rare.
-    fn learn_from_write<T>(
+    pub(super) fn learn_from_write<T>(
         &self,
         endpoint: &str,
         answer: Result<WriteAnswer<T>, Error>,

@@ -1,8 +1,10 @@
 //! The remote client: the same calls as a [`crate::node::Node`], over gRPC.
 //!
-//! It follows the leader, spreads reads over the members, repeats what is safe to repeat with backoff and a
-//! budget, and keeps one deadline over all attempts. A level of consistency is never weakened: whatever is
-//! repeated asks for the same. A write with unknown outcome is never repeated; its error has
+//! It follows the leader, spreads reads over the members, repeats what is safe to repeat with backoff
+//! and a budget, and keeps one deadline over all attempts. A level of consistency is never weakened:
+//! whatever is repeated asks for the same. Writes carry a number of the client's exactly-once session,
+//! and so may be repeated after any error: each is applied once. Without a session
+//! (`ClientBuilder::sessions`), a write with unknown outcome is never repeated; its error has
 //! `maybe_committed()`.
 //!
 //! ```no_run
@@ -21,17 +23,19 @@
 //! `WrongCluster`.
 //!
 //! The code: `routing` says whom to ask, `retry` whether to ask again, `channel` connects, `alive` tells a
-//! frozen member from a living one, `call` is the loop over attempts, `kv`, `scan` and `cluster` are the
-//! calls. Deliberately absent, for now: sessions (which make every retry safe), watches, leases.
+//! frozen member from a living one, `call` is the loop over attempts, `session` makes it safe, `kv`, `scan`,
+//! `lease` and `cluster` are the calls.
 
 mod alive;
 mod call;
 mod channel;
 mod cluster;
 mod kv;
+mod lease;
 mod retry;
 mod routing;
 mod scan;
+mod session;
 
 use std::{
     fmt,
@@ -44,7 +48,7 @@ use tokio::time::Instant;
 #[cfg(feature = "cli")]
 pub(crate) use self::retry::unreachable;
 pub use self::scan::{ScanAnswer, ScanStream};
-use self::{channel::Pool, retry::Budget, routing::View};
+use self::{channel::Pool, retry::Budget, routing::View, session::Sessions};
 use crate::{env::Env, error::Error};
 
 /// Bytes of one answer that the client accepts: far more than any member's limits let it send.
@@ -66,6 +70,7 @@ struct Inner {
     settings: ClientBuilder,
     pool: Pool,
     budget: Budget,
+    sessions: Sessions,
     /// Never held across an await.
     view: Mutex<View>,
     /// When the members were last asked for.
@@ -79,6 +84,7 @@ pub struct ClientBuilder {
     timeout: Duration,
     connect_timeout: Duration,
     retry_budget: u32,
+    sessions: bool,
     env: Env,
 }
 
@@ -90,6 +96,7 @@ impl ClientBuilder {
             timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(1),
             retry_budget: 50,
+            sessions: true,
             env: Env::real(),
         }
     }
@@ -110,6 +117,14 @@ impl ClientBuilder {
     /// retry. Default: 50.
     pub fn retry_budget(mut self, retries: u32) -> ClientBuilder {
         self.retry_budget = retries;
+        self
+    }
+
+    /// Whether writes carry numbers of an exactly-once session, which the client opens with its first
+    /// write, and so may be repeated after any error. Without, a write with unknown outcome is not
+    /// repeated. Default: yes. A program that makes a single write saves two entries of the log without.
+    pub fn sessions(mut self, sessions: bool) -> ClientBuilder {
+        self.sessions = sessions;
         self
     }
 
@@ -142,6 +157,7 @@ impl ClientBuilder {
         let inner = Inner {
             pool: Pool::new(self.env.net(), self.connect_timeout),
             budget: Budget::new(self.retry_budget),
+            sessions: Sessions::default(),
             view: Mutex::new(View::new(unique, start)),
             refreshed: Mutex::new(Instant::now()),
             settings: self,

@@ -26,6 +26,28 @@ pub(super) const ANSWER_OF: &str = "the answer of";
 /// A write is not sent again with less time than this before the deadline.
 const WRITE_TIME_MIN: Duration = Duration::from_millis(100);
 
+/// What a call may do, and so whether it may be repeated when nobody knows what became of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// It changes nothing.
+    Read,
+    /// It must not happen twice.
+    Write,
+    /// It changes something, and cannot happen twice: it carries its number in a session, or what makes
+    /// a second one harmless.
+    ExactlyOnce,
+}
+
+impl Kind {
+    /// What is lost with its answer.
+    pub fn request(self) -> RequestKind {
+        match self {
+            Kind::Read => RequestKind::Read,
+            Kind::Write | Kind::ExactlyOnce => RequestKind::Write,
+        }
+    }
+}
+
 /// What to do after an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -40,7 +62,7 @@ pub(super) enum Verdict {
 }
 
 /// What to do after `error`.
-pub(super) fn verdict(kind: RequestKind, error: &Error) -> Verdict {
+pub(super) fn verdict(kind: Kind, error: &Error) -> Verdict {
     if !repeatable(kind, error) {
         return Verdict::GiveUp;
     }
@@ -53,16 +75,16 @@ pub(super) fn verdict(kind: RequestKind, error: &Error) -> Verdict {
 }
 
 /// Whether the same request may be sent again.
-fn repeatable(kind: RequestKind, error: &Error) -> bool {
+fn repeatable(kind: Kind, error: &Error) -> bool {
     match kind {
         // Of a write, the state machine says that a revision is in the future: it is so on all members.
-        RequestKind::Write if matches!(error, Error::FutureRevision { .. }) => false,
-        RequestKind::Write => error.retryable() && !error.maybe_committed(),
-        RequestKind::Read => error.retryable() || outcome_open(error),
+        Kind::Write | Kind::ExactlyOnce if matches!(error, Error::FutureRevision { .. }) => false,
+        Kind::Write => error.retryable() && !error.maybe_committed(),
+        Kind::Read | Kind::ExactlyOnce => error.retryable() || outcome_open(error),
     }
 }
 
-/// Errors after which a read has not been answered, though it is not known why.
+/// Errors after which a call has not been answered, though it is not known why.
 fn outcome_open(error: &Error) -> bool {
     matches!(
         error,
@@ -81,22 +103,37 @@ pub(super) fn pause(round: u32, jitter: f64) -> Duration {
 }
 
 /// How long one attempt may take when `remaining` is left of the whole and `others` could still be asked: a
-/// read keeps half in reserve for them; a write that was sent cannot be repeated, so it gets everything.
-pub(super) fn attempt_time(kind: RequestKind, remaining: Duration, others: usize) -> Duration {
+/// call that can be repeated keeps half in reserve for them; a write that cannot gets everything.
+pub(super) fn attempt_time(kind: Kind, remaining: Duration, others: usize) -> Duration {
     match kind {
-        RequestKind::Read if others > 0 => remaining / 2,
+        Kind::Read | Kind::ExactlyOnce if others > 0 => remaining / 2,
         _ => remaining,
     }
 }
 
 /// Whether a call that pauses for `pause` with `remaining` left still has time for another attempt. A write
 /// needs some: one that is cut off by the deadline has an unknown outcome, and hides a definite error.
-pub(super) fn time_for_another(kind: RequestKind, pause: Duration, remaining: Duration) -> bool {
+pub(super) fn time_for_another(kind: Kind, pause: Duration, remaining: Duration) -> bool {
     let least = match kind {
-        RequestKind::Read => Duration::ZERO,
-        RequestKind::Write => WRITE_TIME_MIN,
+        Kind::Read => Duration::ZERO,
+        Kind::Write | Kind::ExactlyOnce => WRITE_TIME_MIN,
     };
     pause + least < remaining
+}
+
+/// Whether an error is the cluster's answer to the request itself: what earlier attempts did, they did
+/// not do.
+pub(super) fn is_settled(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Invalid(_)
+            | Error::TooLarge { .. }
+            | Error::Compacted { .. }
+            | Error::FutureRevision { .. }
+            | Error::LeaseNotFound(_)
+            | Error::LeaseExists(_)
+            | Error::LockLost { .. }
+    )
 }
 
 /// Which of two errors tells the caller more; of equals, the last.

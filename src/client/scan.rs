@@ -10,7 +10,7 @@ use futures::{Stream, StreamExt, stream};
 use tokio::time::timeout;
 use tonic::Streaming;
 
-use super::{Client, kv::service, routing::Target};
+use super::{Client, kv::service, retry::Kind, routing::Target};
 use crate::{
     error::Error,
     pb::{
@@ -45,7 +45,7 @@ impl Client {
         options: CallOptions,
     ) -> Result<ScanAnswer, Error> {
         let chunk_time = options.timeout.unwrap_or(self.inner.settings.timeout);
-        let plan = self.plan(RequestKind::Read, Target::of_read(&consistency), options)?;
+        let plan = self.plan(Kind::Read, Target::of_read(&consistency), options)?;
         let Scan { keys, revision, keys_only } = scan;
         let request = v1::ScanRequest {
             keys: Some(keys.into()),

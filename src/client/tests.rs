@@ -26,7 +26,7 @@ use crate::{
     recipes::KvApi,
     types::{
         CallOptions, Evidence, Header, KeyRange, Level, Mechanism, MemberRole, Put, Range, RangeAnswer,
-        RangeResult, Scan, Waited, WriteAnswer,
+        RangeResult, Scan, SessionSeq, Waited, WriteAnswer,
     },
 };
 
@@ -44,6 +44,7 @@ struct Seen {
     request_id: String,
     timeout: String,
     level: i32,
+    session: Option<v1::SessionSeq>,
 }
 
 /// A member that follows a script, and answers when it has come to its end.
@@ -71,13 +72,17 @@ impl Member {
         self.seen.lock().expect("no panic").clone()
     }
 
-    async fn act<M>(&self, request: &Request<M>, level: i32) -> Result<Header, Status> {
+    async fn act<M>(
+        &self,
+        request: &Request<M>,
+        (level, session): (i32, Option<v1::SessionSeq>),
+    ) -> Result<Header, Status> {
         let text = |name: &str| {
             let value = request.metadata().get(name).and_then(|value| value.to_str().ok());
             value.unwrap_or_default().to_owned()
         };
         let (request_id, timeout) = (text("x-request-id"), text("grpc-timeout"));
-        self.seen.lock().expect("no panic").push(Seen { request_id, timeout, level });
+        self.seen.lock().expect("no panic").push(Seen { request_id, timeout, level, session });
         let act = self.script.lock().expect("no panic").pop_front();
         match act {
             Some(Act::Fail(error)) => Err(to_status(&error, "")),
@@ -111,13 +116,14 @@ impl Kv for Member {
 
     async fn range(&self, request: Request<v1::RangeRequest>) -> Result<Response<v1::RangeResponse>, Status> {
         let level = request.get_ref().consistency.as_ref().map_or(0, |consistency| consistency.level);
-        let header = self.act(&request, level).await?;
+        let header = self.act(&request, (level, None)).await?;
         let evidence = evidence(self.id, Level::Linearizable);
         Ok(Response::new(RangeAnswer { header, result: RangeResult::default(), evidence }.into()))
     }
 
     async fn put(&self, request: Request<v1::PutRequest>) -> Result<Response<v1::PutResponse>, Status> {
-        let header = self.act(&request, 0).await?;
+        let session = request.get_ref().exactness.as_ref().and_then(|exactness| exactness.session);
+        let header = self.act(&request, (0, session)).await?;
         Ok(Response::new(WriteAnswer { header, result: None, write: Default::default() }.into()))
     }
 
@@ -189,7 +195,7 @@ fn frozen() -> (StdListener, String) {
 
 /// A client that asks the endpoints in this order.
 fn client(endpoints: &[&str]) -> Client {
-    let client = Client::connect(endpoints.iter().copied()).expect("a client");
+    let client = ClientBuilder::new(endpoints.iter().copied()).sessions(false).build().expect("a client");
     *client.view() = View::new(endpoints.iter().map(|endpoint| (*endpoint).to_owned()).collect(), 0);
     client
 }
@@ -222,6 +228,43 @@ async fn a_write_that_was_sent_and_lost_is_not_repeated() {
     let error = client.put(put(), within(5000)).await.expect_err("lost");
     assert!(matches!(error, Error::Connection { maybe_committed: true, .. }), "{error:?}");
     assert_eq!(member.seen().len(), 0, "nobody else was asked");
+}
+
+/// A write with a number in a session.
+fn numbered(millis: u64) -> CallOptions {
+    CallOptions { session: Some(SessionSeq { id: 7, seq: 3, ack_below: 2 }), ..within(millis) }
+}
+
+#[tokio::test]
+async fn a_write_of_a_session_that_was_sent_and_lost_is_repeated_under_its_number() {
+    let (member, address) = Member::start(1, []).await;
+    let client = client(&[&dropper().await, &address]);
+    client.put(put(), numbered(5000)).await.expect("written");
+    let named: Vec<_> = member.seen().iter().map(|seen| seen.session).collect();
+    let number = v1::SessionSeq { session_id: 7, seq: 3, ack_below: 2 };
+    assert_eq!(named, [Some(number)]);
+}
+
+#[tokio::test]
+async fn a_write_of_a_session_is_repeated_after_any_error_and_what_it_is_answered_is_final() {
+    let unknown = || Act::Fail(Error::UnknownOutcome("the leader changed".into()));
+    let lost = Error::LockLost { owner_key: "k".into(), token: 3, current_token: 5 };
+    let (member, address) = Member::start(1, [unknown(), unknown()]).await;
+    client(&[&address]).put(put(), numbered(5000)).await.expect("written");
+    assert_eq!(member.seen().len(), 3);
+    let (_, address) = Member::start(1, [unknown(), Act::Fail(lost.clone())]).await;
+    assert_eq!(client(&[&address]).put(put(), numbered(5000)).await, Err(lost), "not an unknown outcome");
+}
+
+#[tokio::test]
+async fn a_session_that_ended_under_a_write_leaves_its_outcome_unknown() {
+    let unknown = || Error::UnknownOutcome("the leader changed".into());
+    let ended = || Act::Fail(Error::SessionExpired(7));
+    let (_, address) = Member::start(1, [Act::Fail(unknown()), ended()]).await;
+    assert_eq!(client(&[&address]).put(put(), numbered(5000)).await, Err(unknown()));
+    let (_, address) = Member::start(1, [ended()]).await;
+    let error = client(&[&address]).put(put(), numbered(5000)).await;
+    assert_eq!(error, Err(Error::SessionExpired(7)), "nothing was done");
 }
 
 #[tokio::test]
@@ -284,7 +327,7 @@ async fn a_leaderless_time_is_waited_out() {
     assert_eq!(member.seen().len(), 3);
 
     let (_, address) = Member::start(1, script()).await;
-    let never = ClientBuilder::new([address]).retry_budget(0).build().expect("a client");
+    let never = ClientBuilder::new([address]).sessions(false).retry_budget(0).build().expect("a client");
     assert_eq!(never.put(put(), within(5000)).await, Err(Error::NoLeader));
 }
 

@@ -1,7 +1,7 @@
 //! The leader's countdown: proposes the end of leases whose time has run out.
 //!
-//! Only a member that leads, and has applied the first entry of its term, counts. The proposal bears that term
-//! and is never forwarded; apply ignores it if another has led since.
+//! Only a member that leads, and has applied the first entry of its term, counts. The proposal bears
+//! that term and is never forwarded; apply ignores it if another has led since.
 
 use std::{sync::Arc, time::Duration};
 

@@ -8,10 +8,11 @@ use tracing::debug;
 use super::{Inner, Node, call::Call, deadlines::Renewal, leadership::Leader};
 use crate::{
     error::Error,
-    recipes::{LeaseApi, LeaseList},
+    recipes::LeaseApi,
     state::{GrantLease, LeaseRecord, Operation, Outcome},
     types::{
-        CallOptions, Grant, Granted, KeptAlive, LeaseId, LeaseInfo, LeaseSummary, Level, Revoked, WriteAnswer,
+        CallOptions, Grant, Granted, KeptAlive, LeaseId, LeaseInfo, LeaseList, LeaseSummary, Level, Revoked,
+        WriteAnswer,
     },
 };
 
@@ -109,7 +110,7 @@ impl Inner {
                 Leader::Me => self.keep_alive_here(lease, call).await,
                 Leader::Other(id, peer) => {
                     let mut link = self.links.to(id, &peer.peer_addr).map_err(Error::Protocol)?;
-                    debug!(request_id = %call.request_id, leader = id, lease, "asking the leader to renew a lease");
+                    debug!(request_id = %call.request_id, leader = id, lease, "asking the leader to renew");
                     let asked = link.keep_alive(lease, &call.request_id, call.left());
                     call.within("the leader to renew the lease", asked).await?
                 }
@@ -124,8 +125,8 @@ impl Inner {
         }
     }
 
-    /// As the leader, or not at all. The round begins after the call did: whoever leads later has been elected
-    /// since, and gives the lease its full time.
+    /// As the leader, or not at all. The round begins after the call did: whoever leads later has been
+    /// elected since, and gives the lease its full time.
     pub async fn keep_alive_here(&self, lease: LeaseId, call: &Call) -> Result<(u64, Duration), Error> {
         let round = self.rounds.join(&call.request_id);
         let round = call.within("a quorum to confirm the leader", round).await??;
@@ -140,7 +141,8 @@ impl Inner {
         }
     }
 
-    /// What is left of a lease, by the leader's clock, and an index that must be applied before the rest is read.
+    /// What is left of a lease, by the leader's clock, and an index that must be applied before the rest
+    /// is read.
     async fn lease_time(&self, lease: LeaseId, call: &Call) -> Result<(Duration, u64), Error> {
         let patience = self.leader_patience(call);
         loop {

@@ -69,8 +69,8 @@ impl CommitSink for () {
 type Chunk = Vec<EntryResponder<TypeConfig>>;
 
 impl Applier {
-    /// Over a recovered machine, with the log and snapshots behind it. `applied_bytes` counts the bytes of applied commands, for whoever decides on
-    /// snapshots.
+    /// Over a recovered machine, with the log and snapshots behind it. `applied_bytes` counts the bytes
+    /// of applied commands, for whoever decides on snapshots.
     pub fn new(
         machine: StateMachine,
         home: Arc<dyn EngineHome>,

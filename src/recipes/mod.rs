@@ -7,9 +7,9 @@ use futures::Stream;
 use crate::{
     error::Error,
     types::{
-        CallOptions, Consistency, Delete, DeleteResult, Grant, Granted, Header, KeptAlive, KeyValue, LeaseId,
-        LeaseInfo, LeaseSummary, Put, Range, RangeAnswer, Revision, Revoked, Txn, TxnResult, Watch,
-        WatchUpdate, WriteAnswer,
+        CallOptions, Consistency, Delete, DeleteResult, Grant, Granted, KeptAlive, KeyValue, LeaseId,
+        LeaseInfo, LeaseList, Put, Range, RangeAnswer, Revision, Revoked, Txn, TxnResult, Watch, WatchUpdate,
+        WriteAnswer,
     },
 };
 
@@ -103,17 +103,6 @@ pub trait LeaseApi: Send + Sync {
         limit: u64,
         options: CallOptions,
     ) -> impl Future<Output = Result<LeaseList, Error>> + Send;
-}
-
-/// A part of all leases.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeaseList {
-    /// Who answered.
-    pub header: Header,
-    /// In order of id.
-    pub leases: Vec<LeaseSummary>,
-    /// Whether there are more behind the last.
-    pub more: bool,
 }
 
 /// What a watch tells, until its end. An error is its last item.

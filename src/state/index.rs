@@ -46,8 +46,8 @@ impl History {
         entries[..after].last()
     }
 
-    /// Without what was superseded at or below a revision, and a tombstone below it; `None` if nothing is left.
-    /// What happened at the very revision stays: it can still be watched.
+    /// Without what was superseded at or below a revision, and a tombstone below it; `None` if nothing
+    /// is left. What happened at the very revision stays: it can still be watched.
     fn compacted(&self, revision: Revision) -> Option<History> {
         let entries = self.entries();
         let after = entries.partition_point(|entry| entry.main <= revision);
@@ -197,7 +197,7 @@ mod tests {
         }
         let id = |main| RecordId { main, sub: 0 };
         assert!(index.keeps(b"a", id(3), 4) && !index.keeps(b"a", id(2), 4));
-        assert!(!index.keeps(b"a", id(3), 5) && !index.keeps(b"a", id(5), 5) && index.keeps(b"a", id(7), 5));
+        assert!(!index.keeps(b"a", id(3), 5) && index.keeps(b"a", id(5), 5) && !index.keeps(b"a", id(5), 6));
         index.compact(b"a", 4);
         assert_eq!(index.keys[&b"a"[..]].entries(), &[put(3), tombstone(5), put(7)]);
         index.compact(b"a", 6);
@@ -212,6 +212,8 @@ mod tests {
         index.insert(b"a", tombstone(3));
         assert_eq!((index.live(), index.newest(b"a")), (0, None));
         index.compact(b"a", 3);
+        assert_eq!(index.keys[&b"a"[..]].entries(), &[tombstone(3)], "it can still be watched");
+        index.compact(b"a", 4);
         assert!(index.keys.is_empty());
     }
 

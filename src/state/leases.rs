@@ -4,8 +4,8 @@
 //! A session is a lease that keeps the responses to its requests, by their sequence numbers, until the client
 //! acknowledges them. A request that comes again gets the stored response, and is not applied again.
 //!
-//! The table is persistent (in the sense of data structures): a clone is a pointer, and later changes of one do
-//! not touch the other. So a batch changes a clone, a refusal drops it, and a snapshot holds one.
+//! The table is persistent (in the sense of data structures): a clone is a pointer, and later changes of
+//! one do not touch the other. So a batch changes a clone, a refusal drops it, and a snapshot holds one.
 //!
 //! Which keys a lease has is not here: the index knows it (see `index`).
 
@@ -18,10 +18,7 @@ use super::{
     command::GrantLease,
     stored,
 };
-use crate::types::{LeaseId, SessionSeq};
-
-/// Responses that one session may keep unacknowledged.
-pub const SESSION_RESPONSES_MAX: usize = 1024;
+use crate::types::{LeaseId, SESSION_RESPONSES_MAX, SessionSeq};
 
 /// Bytes of responses that one session may keep; the response that reaches it is still kept.
 const SESSION_BYTES_MAX: u64 = 8 << 20;

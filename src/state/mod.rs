@@ -70,7 +70,6 @@ pub use self::{
     command::{Applied, Command, Expire, GrantLease, Operation, Outcome, Refusal},
     compaction::{Compactor, Step},
     history::History,
-    leases::SESSION_RESPONSES_MAX,
     machine::{Committed, LeaseChange, StateMachine},
     overlay::ApplyBatch,
     reader::{Hashed, LeaseRecord, Page, PageQuery, StateReader},

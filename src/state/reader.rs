@@ -167,8 +167,8 @@ impl StateReader {
         keys.into_iter().map(|(key, _)| key).collect()
     }
 
-    /// A hash of all leases and sessions, with what the sessions keep, and where the state stood. Members that
-    /// have applied the same agree.
+    /// A hash of all leases and sessions, with what the sessions keep, and where the state stood.
+    /// Members that have applied the same agree.
     pub fn leases_hash(&self) -> (u128, View) {
         let (leases, view) = {
             let core = self.shared.core();

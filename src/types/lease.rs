@@ -76,7 +76,22 @@ pub struct LeaseSummary {
     pub key_count: u64,
 }
 
-/// Names one mutating request of an exactly-once session: a retry with the same `seq` gets the stored response.
+/// A part of all leases.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeaseList {
+    /// Who answered.
+    pub header: Header,
+    /// In order of id.
+    pub leases: Vec<LeaseSummary>,
+    /// Whether there are more behind the last.
+    pub more: bool,
+}
+
+/// Responses that one session may keep unacknowledged.
+pub const SESSION_RESPONSES_MAX: usize = 1024;
+
+/// Names one mutating request of an exactly-once session: a retry with the same `seq` gets the stored
+/// response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionSeq {
     /// The session, as it was granted.

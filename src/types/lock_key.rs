@@ -1,4 +1,5 @@
-//! How a place in a lock's queue is spelled as a key: `<name>/<session: 16 hexadecimal digits><mode>`, the mode
+//! How a place in a lock's queue is spelled as a key: `<name>/<session: 16 hexadecimal digits><mode>`,
+//! the mode
 //! `x` (exclusive), `s` (shared) or `p` and the number of permits.
 //!
 //! The order of the queue is that of the keys' create revisions, not of the keys.

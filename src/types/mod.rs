@@ -14,8 +14,8 @@ pub use self::kv::{
     RangeResult, Scan, SortBy, Txn, TxnResult,
 };
 pub use self::lease::{
-    Acquire, ElectionLeader, Grant, Granted, Guard, Held, KeptAlive, LeaseInfo, LeaseSummary, LockMode,
-    LockPlace, LockProgress, LockState, Revoked, SessionSeq,
+    Acquire, ElectionLeader, Grant, Granted, Guard, Held, KeptAlive, LeaseInfo, LeaseList, LeaseSummary,
+    LockMode, LockPlace, LockProgress, LockState, Revoked, SESSION_RESPONSES_MAX, SessionSeq,
 };
 pub use self::limits::Limits;
 pub use self::lock_key::LockKey;

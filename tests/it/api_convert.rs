@@ -91,6 +91,10 @@ fn error_table() -> Vec<(Error, Code)> {
         (Error::Compacted { requested: one, compacted: 2 }, Code::OutOfRange),
         (Error::FutureRevision { requested: 2, current: one }, Code::OutOfRange),
         (Error::LeaseNotFound(one), Code::NotFound),
+        (Error::LeaseExists(one), Code::FailedPrecondition),
+        (Error::SessionExpired(one), Code::FailedPrecondition),
+        (Error::SessionSeq { seq: one, acknowledged_below: 2 }, Code::FailedPrecondition),
+        (Error::LockLost { owner_key: "k".into(), token: one, current_token: 2 }, Code::FailedPrecondition),
         (Error::NotLeader { leader: None }, Code::FailedPrecondition),
         (
             Error::WrongRoute { asked: text(), member: one, role: text(), leader: None },

@@ -82,7 +82,8 @@ impl From<Header> for HeaderObject {
     }
 }
 
-fn write_header(header: Header, write: WriteEvidence) -> HeaderObject {
+/// The header of a write's answer.
+pub(in crate::cli) fn write_header(header: Header, write: WriteEvidence) -> HeaderObject {
     HeaderObject { index: Some(write.log_index), ..header.into() }
 }
 
@@ -128,7 +129,7 @@ impl PairObject {
 }
 
 /// Bytes as text, or else as base64.
-fn text_or_base64(bytes: &[u8]) -> (Option<String>, Option<String>) {
+pub(in crate::cli) fn text_or_base64(bytes: &[u8]) -> (Option<String>, Option<String>) {
     match std::str::from_utf8(bytes) {
         Ok(text) => (Some(text.to_owned()), None),
         Err(_) => (None, Some(STANDARD.encode(bytes))),

@@ -1,6 +1,7 @@
 //! Output: raw bytes for pipes, JSON for programs, tables for people.
 
 mod json;
+mod lease;
 mod table;
 
 use std::io::{self, Write};
@@ -9,9 +10,11 @@ use serde::Serialize;
 
 pub(super) use self::{
     json::{
-        CompactObject, DeleteObject, ErrorObject, HashObject, MembersObject, PairObject, PutObject,
-        RangeObject, ScanEndObject, StatusObject, TxnObject, Unreachable, role,
+        CompactObject, DeleteObject, ErrorObject, HashObject, HeaderObject, MembersObject, PairObject,
+        PutObject, RangeObject, ScanEndObject, StatusObject, TxnObject, Unreachable, role, text_or_base64,
+        write_header,
     },
+    lease::{KeptAliveObject, LeaseGrantObject, LeaseObject, LeaseRevokeObject, LeasesObject},
     table::{bytes, duration, size, table},
 };
 use crate::types::KeyValue;

@@ -40,14 +40,27 @@ fn table() -> Vec<(Error, Verdict, Verdict)> {
         (connection(true), GiveUp, Elsewhere),
         (Error::Protocol("x".into()), GiveUp, GiveUp),
         (Error::WrongCluster("x".into()), GiveUp, GiveUp),
+        (Error::LeaseExists(1), GiveUp, GiveUp),
+        (Error::SessionExpired(1), GiveUp, GiveUp),
+        (Error::SessionSeq { seq: 1, acknowledged_below: 2 }, GiveUp, GiveUp),
+        (Error::LockLost { owner_key: "k".into(), token: 1, current_token: 2 }, GiveUp, GiveUp),
     ]
+}
+
+#[test]
+fn a_write_of_a_session_is_repeated_like_a_read() {
+    for (error, _, read) in table() {
+        let future = matches!(error, Error::FutureRevision { .. });
+        let expected = if future { Verdict::GiveUp } else { read };
+        assert_eq!(verdict(Kind::ExactlyOnce, &error), expected, "{error:?}");
+    }
 }
 
 #[test]
 fn what_is_done_after_each_error() {
     for (error, write, read) in table() {
-        assert_eq!(verdict(RequestKind::Write, &error), write, "write: {error:?}");
-        assert_eq!(verdict(RequestKind::Read, &error), read, "read: {error:?}");
+        assert_eq!(verdict(Kind::Write, &error), write, "write: {error:?}");
+        assert_eq!(verdict(Kind::Read, &error), read, "read: {error:?}");
     }
 }
 
@@ -69,16 +82,16 @@ fn pauses_double_up_to_a_bound_and_are_spread() {
 #[test]
 fn a_read_keeps_time_for_another_member_and_a_write_does_not() {
     let left = Duration::from_secs(4);
-    assert_eq!(attempt_time(RequestKind::Read, left, 2), left / 2);
-    assert_eq!(attempt_time(RequestKind::Read, left, 0), left);
-    assert_eq!(attempt_time(RequestKind::Write, left, 2), left);
+    assert_eq!(attempt_time(Kind::Read, left, 2), left / 2);
+    assert_eq!(attempt_time(Kind::Read, left, 0), left);
+    assert_eq!(attempt_time(Kind::Write, left, 2), left);
 }
 
 #[test]
 fn a_write_is_not_begun_at_the_last_moment() {
     let another = |kind, left| time_for_another(kind, Duration::from_millis(20), Duration::from_millis(left));
-    assert!(another(RequestKind::Write, 121) && !another(RequestKind::Write, 120));
-    assert!(another(RequestKind::Read, 21) && !another(RequestKind::Read, 20));
+    assert!(another(Kind::Write, 121) && !another(Kind::Write, 120));
+    assert!(another(Kind::Read, 21) && !another(Kind::Read, 20));
 }
 
 #[test]

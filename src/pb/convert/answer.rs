@@ -138,7 +138,7 @@ pub fn header(wire: Option<v1::Header>) -> Result<Header, Error> {
     required("header", wire).map(Into::into)
 }
 
-fn written<T>(
+pub(super) fn written<T>(
     wire_header: Option<v1::Header>,
     write: Option<v1::WriteEvidence>,
     result: impl FnOnce() -> Result<T, Error>,

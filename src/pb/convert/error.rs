@@ -144,6 +144,7 @@ fn from_code(status: &Status, endpoint: &str, kind: RequestKind) -> Error {
     }
 }
 
+/// The reason on the wire.
 fn reason(error: &Error) -> Reason {
     match error {
         Error::Invalid(_) => Reason::Invalid,
@@ -175,7 +176,8 @@ fn reason(error: &Error) -> Reason {
     }
 }
 
-fn detail(error: &Error, request_id: &str) -> v1::ErrorDetail {
+/// The details that tell of an error, for a status or inside an answer.
+pub fn detail(error: &Error, request_id: &str) -> v1::ErrorDetail {
     let base = v1::ErrorDetail {
         reason: reason(error).into(),
         maybe_committed: error.maybe_committed(),
@@ -234,7 +236,7 @@ fn detail(error: &Error, request_id: &str) -> v1::ErrorDetail {
 }
 
 /// The inverse of [`detail`]. A reason that this version does not know keeps what matters most about it.
-fn from_detail(detail: v1::ErrorDetail, message: &str) -> Error {
+pub(super) fn from_detail(detail: v1::ErrorDetail, message: &str) -> Error {
     let reason = detail.reason();
     let v1::ErrorDetail { maybe_committed, subject, why, .. } = detail;
     let (want, have) = (detail.want.unwrap_or(0), detail.have.unwrap_or(0));

@@ -13,8 +13,10 @@ pub mod answer;
 pub mod error;
 mod exactness;
 mod kv;
+pub mod lease;
 mod read;
 mod txn;
+mod watch;
 
 use std::time::Duration;
 

@@ -73,8 +73,8 @@ pub trait LeaderHandler: Send + Sync + 'static {
         options: CallOptions,
     ) -> impl Future<Output = Result<(u64, Duration), Error>> + Send;
 
-    /// What is left of a lease, as the leader or not at all, and an index that must be applied before the rest
-    /// is read.
+    /// What is left of a lease, as the leader or not at all, and an index that must be applied before
+    /// the rest is read.
     fn lease_time(
         &self,
         lease: LeaseId,

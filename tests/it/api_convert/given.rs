@@ -243,6 +243,14 @@ pub fn numbered_error() -> impl Strategy<Value = Error> {
         two().prop_map(|(have, want)| Error::WaitTimeout { have, want }),
         two().prop_map(|(free, needed)| Error::NoSpace { free, needed }),
         any::<u64>().prop_map(Error::LeaseNotFound),
+        any::<u64>().prop_map(Error::LeaseExists),
+        any::<u64>().prop_map(Error::SessionExpired),
+        two().prop_map(|(seq, acknowledged_below)| Error::SessionSeq { seq, acknowledged_below }),
+        (text(), two()).prop_map(|(key, (token, current_token))| Error::LockLost {
+            owner_key: key.into(),
+            token,
+            current_token
+        }),
         (option::of(millis()), millis()).prop_map(|(have, want)| Error::TooStale { have, want }),
         (text(), any::<u64>(), millis()).prop_map(|(what, limit, retry_after)| Error::Overloaded {
             what,
