@@ -11,7 +11,9 @@ use crate::{
         v1::{self, lease_client::LeaseClient, session_client::SessionClient},
     },
     recipes::LeaseApi,
-    types::{CallOptions, Grant, Granted, Header, KeptAlive, LeaseId, LeaseInfo, Revoked, WriteAnswer},
+    types::{
+        CallOptions, Grant, Granted, Header, KeptAlive, LeaseId, LeaseInfo, LeaseList, Revoked, WriteAnswer,
+    },
 };
 
 fn service(channel: Channel) -> LeaseClient<Channel> {
