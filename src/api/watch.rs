@@ -164,7 +164,8 @@ impl Session {
             Some(watch_request::Request::Cancel(cancel)) => match self.open.remove(&cancel.watch_id) {
                 Some(open) => {
                     open.abort.abort();
-                    self.ready.push_back(v1::WatchResponse { canceled: true, ..self.response(cancel.watch_id) });
+                    self.ready
+                        .push_back(v1::WatchResponse { canceled: true, ..self.response(cancel.watch_id) });
                 }
                 None => self.refuse(cancel.watch_id, &unknown(cancel.watch_id), false),
             },
