@@ -27,13 +27,30 @@ pub async fn main() -> Result<(), Box<dyn Error>> {
     }
     println!("three members are ready");
 
+    // A member that fails (its disk is full, say) stops by itself; the program that embeds it must notice.
+    let failures = nodes.iter().map(|node| Box::pin(node.failed()));
+    tokio::select! {
+        toured = tour(&nodes) => toured?,
+        (reason, at, _) = futures::future::select_all(failures) => {
+            return Err(format!("member {} has failed: {reason}", nodes[at].id()).into());
+        }
+    }
+
+    for node in &nodes {
+        node.shutdown().await?;
+    }
+    println!("all members have stopped");
+    Ok(())
+}
+
+async fn tour(nodes: &[Node]) -> Result<(), Box<dyn Error>> {
     // Any member takes writes: it forwards them to the leader.
     let written = nodes[0].put(put("greeting", "hello"), CallOptions::default()).await?;
     println!("put at revision {}, log index {}", written.header.revision, written.write.log_index);
 
     for level in [Level::Linearizable, Level::Lease, Level::Session { min_revision: written.header.revision }]
     {
-        for node in &nodes {
+        for node in nodes {
             print(&read(node, "greeting", level).await?);
         }
     }
@@ -43,11 +60,6 @@ pub async fn main() -> Result<(), Box<dyn Error>> {
         let taken = nodes[1].txn(take("seat", name), CallOptions::default()).await?;
         println!("{name} takes the seat: {}", taken.result.succeeded);
     }
-
-    for node in &nodes {
-        node.shutdown().await?;
-    }
-    println!("all members have stopped");
     Ok(())
 }
 

@@ -4,6 +4,10 @@
 # what the file system has written to its device, and nothing of its page cache: what was not synced is gone.
 # Every acknowledged write must be there, on every node, with equal hashes.
 #
+# With one commit of the journal in ten minutes (--commit 600), what nobody syncs is gone as a whole: the state's files end
+# early, or are empty. With one a second (--commit 1) their sizes are there, and of their content what was written back by
+# then: files may have holes. --commit random, the default, throws a coin for every disk of every round.
+#
 # Not simulated: a disk that loses what it has confirmed, or that reorders writes without a flush between them.
 set -euo pipefail
 
@@ -13,6 +17,7 @@ LOAD=${QUORATE_LOAD_BIN:-$ROOT/target/release/examples/load}
 ROUNDS=20
 LOG_STORE=wal
 SECONDS_MAX=4
+COMMIT=random
 IMAGE_SIZE=512M
 BASE_PORT=0
 WORK='' CLUSTER='' LOAD_PID=''
@@ -20,11 +25,12 @@ IDS="1 2 3"
 
 usage() {
     cat <<'USAGE'
-usage: scripts/powercut.sh [--rounds 20] [--log-store wal|sled] [--seconds 4]
+usage: scripts/powercut.sh [--rounds 20] [--log-store wal|sled] [--seconds 4] [--commit random|SECONDS]
 
   --rounds N       how many power cuts
   --log-store S    where the Raft log is kept
   --seconds N      the load runs for a random time up to N seconds before the cut
+  --commit S       seconds between commits of the file systems' journals; random: 1 or 600, for each disk
 
 environment: QUORATE_BIN, QUORATE_LOAD_BIN   the programs (default target/release/quorate and …/examples/load)
 USAGE
@@ -75,8 +81,11 @@ cleanup() {
     exit "$code"
 }
 
-# The file system must not sync by itself while the round lasts: one commit of its journal in ten minutes.
-mount_image() { mount -o loop,commit=600 "$WORK/$2-$1.img" "$CLUSTER/node-$1/disk"; }
+commit_interval() {
+    if [ "$COMMIT" != random ]; then echo "$COMMIT"; elif [ $((RANDOM % 2)) -eq 0 ]; then echo 1; else echo 600; fi
+}
+
+mount_image() { mount -o "loop,commit=$(commit_interval)" "$WORK/$2-$1.img" "$CLUSTER/node-$1/disk"; }
 
 prepare_disks() {
     local id
@@ -185,12 +194,13 @@ round() {
 
 while [ $# -gt 0 ]; do
     case $1 in
-    --rounds | --log-store | --seconds)
+    --rounds | --log-store | --seconds | --commit)
         [ $# -ge 2 ] || fail "$1 needs a value"
         case $1 in
         --rounds) ROUNDS=$2 ;;
         --log-store) LOG_STORE=$2 ;;
         --seconds) SECONDS_MAX=$2 ;;
+        --commit) COMMIT=$2 ;;
         esac
         shift 2
         ;;

@@ -61,7 +61,9 @@ pub struct Config {
     /// votes.
     #[serde(with = "humantime_serde")]
     pub election_timeout_min: Duration,
-    /// See `election_timeout_min`. It is also the leader's lease.
+    /// See `election_timeout_min`. It is also what this member promises its leader: for so long after it
+    /// heard from it, it elects nobody else. The shortest promise bounds the leader's lease
+    /// (docs/runbook.md, "Change the timeouts").
     #[serde(with = "humantime_serde")]
     pub election_timeout_max: Duration,
     /// By how much the rates of two members' clocks may differ, as a fraction (ε). Shortens the lease.
@@ -207,7 +209,7 @@ impl Config {
                 self.clock_drift_max
             ));
         }
-        if self.lease().is_zero() {
+        if self.lease(self.promise()).is_zero() {
             return Err(format!("lease_margin is {:?}: it leaves nothing of the lease", self.lease_margin));
         }
         let largest = self.limits.value_bytes_max.saturating_add(self.limits.key_bytes_max);
@@ -220,14 +222,21 @@ impl Config {
         Ok(())
     }
 
-    /// How long after the send time of a quorum-acknowledged message the leader may answer by its lease.
-    pub fn lease(&self) -> Duration {
-        self.election_timeout_max.mul_f64(1.0 - self.clock_drift_max).saturating_sub(self.lease_margin)
+    /// For how long this member elects nobody else after it heard from its leader.
+    pub fn promise(&self) -> Duration {
+        self.election_timeout_max
     }
 
-    /// How long a restarted voter refuses to vote: it may have promised a lease that it forgot (hazard H2).
-    pub fn vote_guard(&self) -> Duration {
-        self.election_timeout_max.mul_f64(1.0 + self.clock_drift_max) + self.lease_margin
+    /// How long after the send time of a quorum-acknowledged message the leader may answer by its lease, if
+    /// no member of that quorum promised less than `promise`.
+    pub fn lease(&self, promise: Duration) -> Duration {
+        promise.mul_f64(1.0 - self.clock_drift_max).saturating_sub(self.lease_margin)
+    }
+
+    /// How long a restarted voter refuses to vote, if it promised no more than `promise` before: the message
+    /// that it gave that promise for is forgotten (hazard H2).
+    pub fn vote_guard(&self, promise: Duration) -> Duration {
+        promise.mul_f64(1.0 + self.clock_drift_max) + self.lease_margin
     }
 }
 

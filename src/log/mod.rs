@@ -173,7 +173,7 @@ impl LogState {
 /// What keeps a log, below the queue. Called from one thread at a time, except `read` and `size`.
 trait Backend: Send + Sync + 'static {
     /// Does the operations in order. What it returns from is readable, and durable if `sync`. An error is
-    /// final.
+    /// final, and so is a panic.
     fn commit(&self, ops: &[Op], sync: bool) -> io::Result<()>;
 
     /// The committed entries of `range`, all of which exist, from its start; stops after `bytes_max`, but not

@@ -3,7 +3,8 @@
 //! Model: a call is checked against the view (`view.rs`), changes it, and queues an operation.
 //! [`Queue::pump`] commits what queued up to the backend as one group: called by the thread of `writer.rs`,
 //! or by a simulator that decides when a disk is done. The first failure ends the log: everything queued and
-//! every later call gets it.
+//! every later call gets it. A backend that panics (sled does, over some damage) has failed like one that
+//! says so: else completions would vanish unfired, and a member that can write nothing would seem alive.
 //!
 //! Deliberately absent: a cache. Above this layer entries are kept decoded (`raft::log_store`).
 
@@ -11,6 +12,7 @@ use std::{
     collections::VecDeque,
     io,
     ops::Range,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -124,7 +126,7 @@ impl Queue {
         let sync = !group.dones.is_empty() || group.ops.iter().any(|op| !matches!(op, Op::Committed(_)));
         let result = match end {
             Some(end) => Err(end.error()),
-            None => self.backend.commit(&group.ops, sync),
+            None => guarded(|| self.backend.commit(&group.ops, sync)),
         };
         if sync && result.is_ok() {
             self.syncs.fetch_add(1, Ordering::Relaxed);
@@ -157,7 +159,7 @@ impl Queue {
             (inner.take(usize::MAX), inner.fail(&io::Error::new(io::ErrorKind::ConnectionAborted, "crashed")))
         };
         let survivors: Vec<Op> = group.ops.into_iter().flat_map(split).take(keep).collect();
-        let result = self.backend.commit(&survivors, true);
+        let result = guarded(|| self.backend.commit(&survivors, true));
         group.dones.into_iter().for_each(|done| done(Err(end.error())));
         result
     }
@@ -203,8 +205,10 @@ impl Queue {
 
     fn fetch(&self, plan: Plan, bytes_max: usize) -> io::Result<Vec<Record>> {
         let Plan { stored, pending, .. } = plan;
-        let mut records =
-            if stored.is_empty() { Vec::new() } else { self.backend.read(stored.clone(), bytes_max)? };
+        let mut records = match stored.is_empty() {
+            true => Vec::new(),
+            false => guarded(|| self.backend.read(stored.clone(), bytes_max))?,
+        };
         let mut bytes: usize = records.iter().map(|record| record.payload.len()).sum();
         let mut next = stored.start;
         for record in &records {
@@ -295,6 +299,16 @@ impl Inner {
     }
 }
 
+/// A call of a backend; its panic becomes an error. What it held by then is in no known state: as after any
+/// error of a write, nothing is written afterwards.
+fn guarded<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or(panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
+        Err(io::Error::other(format!("the log store panicked: {text}")))
+    })
+}
+
 fn payload_bytes(op: &Op) -> usize {
     match op {
         Op::Append(records) => records.iter().map(|record| record.payload.len()).sum(),
@@ -334,7 +348,7 @@ impl QueuedLog {
         match writer {
             // The last handle was dropped by a completion, on the writer's own thread, which ends after it.
             Some(writer) if writer.thread().id() == thread::current().id() => {}
-            // If it panicked, it has said so.
+            // If a completion panicked, it has said so.
             Some(writer) => drop(writer.join()),
             None => {
                 if self.queue.wait_for_work() {
@@ -411,7 +425,7 @@ impl RaftLog for QueuedLog {
         self.queue.room.notify_all();
         self.drain();
         let failure = self.queue.lock().failure();
-        let closed = self.queue.backend.close();
+        let closed = guarded(|| self.queue.backend.close());
         failure.map_or(closed, |end| Err(end.error()))
     }
 }

@@ -22,6 +22,8 @@ use std::{
     ops::Range,
     path::Path,
     sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+    thread,
+    time::Duration,
 };
 
 use super::{
@@ -40,9 +42,14 @@ const PACK_BYTES: usize = 31 << 10;
 /// sled's page cache. Recent entries are kept decoded above.
 const CACHE_BYTES: u64 = 16 << 20;
 
+/// Between two looks at whether a former user has let go of the database.
+const RELEASE_LOOK: Duration = Duration::from_millis(5);
+/// So many looks before it is refused.
+const RELEASE_LOOKS: u32 = 1000;
+
 /// Opens the log in `dir`, which exists.
 pub(super) fn open(dir: &Path) -> io::Result<QueuedLog> {
-    let db = config(dir).open().map_err(io_error)?;
+    let db = open_db(dir)?;
     // A handle of our own on the file that sled writes.
     let file = File::open(dir.join("db"))?;
     let (store, state) = SledStore::recover(db, file)?;
@@ -51,9 +58,27 @@ pub(super) fn open(dir: &Path) -> io::Result<QueuedLog> {
     QueuedLog::threaded(Queue::new(Box::new(store), state, first))
 }
 
+fn open_db(dir: &Path) -> io::Result<sled::Db> {
+    wait_for_release(&dir.join("db"), RELEASE_LOOKS)?;
+    config(dir).open().map_err(io_error)
+}
+
 fn config(dir: &Path) -> sled::Config {
     let config = sled::Config::new().path(dir).flush_every_ms(None);
     config.cache_capacity(CACHE_BYTES).segment_size(SEGMENT_BYTES)
+}
+
+/// Waits until the lock on sled's file is free. sled holds it a little longer than its `Db`: jobs of its
+/// thread pool that are still under way hold the file too. A log that was closed must open again at once.
+fn wait_for_release(path: &Path, looks: u32) -> io::Result<()> {
+    let Ok(file) = File::open(path) else { return Ok(()) };
+    for _ in 0..looks {
+        if file.try_lock().is_ok() {
+            return file.unlock();
+        }
+        thread::park_timeout(RELEASE_LOOK);
+    }
+    Err(io::Error::new(io::ErrorKind::WouldBlock, format!("{} is in use", path.display())))
 }
 
 struct SledStore {

@@ -1,18 +1,28 @@
-//! Overload is answered, not suffered: a bounded number of reads and writes is under way at once.
+//! Overload is answered, not suffered: a bounded number of reads and writes is under way at once. A place is
+//! held until the work behind it has ended, also when nobody waits for that any more.
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{Instant, timeout_at},
+};
 
 use crate::{error::Error, types::Limits};
 
 /// What a client that was refused should wait before it tries again.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
 
+/// Reads of many keys (ranges, pages of scans, hashes) that are done at once. Each takes a thread of those
+/// for blocking work, which the flushes, compactions and snapshots need too. The next read waits for a place,
+/// for as long as its own time allows: there are at most as many that wait as there are places for reads.
+const HEAVY_READS_MAX: usize = 16;
+
 /// Places for requests.
 pub struct Admission {
     reads: Gate,
     writes: Gate,
+    heavy: Arc<Semaphore>,
 }
 
 struct Gate {
@@ -21,9 +31,10 @@ struct Gate {
     limit: usize,
 }
 
-/// A place, held while a request is under way.
+/// A place, held while a request is under way, or work for it: until the last clone is dropped.
+#[derive(Clone)]
 pub struct Permit {
-    _place: OwnedSemaphorePermit,
+    _place: Arc<OwnedSemaphorePermit>,
 }
 
 impl Admission {
@@ -33,6 +44,7 @@ impl Admission {
         Admission {
             reads: gate("limits.inflight_reads_max", limits.inflight_reads_max),
             writes: gate("limits.inflight_writes_max", limits.inflight_writes_max),
+            heavy: Arc::new(Semaphore::new(HEAVY_READS_MAX)),
         }
     }
 
@@ -46,7 +58,17 @@ impl Admission {
         self.writes.enter()
     }
 
-    /// Lets nobody in any more.
+    /// A place for the blocking part of a read that was let in, waited for until the deadline.
+    pub async fn heavy_read(&self, deadline: Instant) -> Result<Permit, Error> {
+        let place = timeout_at(deadline, self.heavy.clone().acquire_owned()).await;
+        let place = place.map_err(|_| Error::Deadline {
+            waiting_for: format!("one of the {HEAVY_READS_MAX} places for reads of many keys"),
+            maybe_committed: false,
+        })?;
+        place.map(Permit::new).map_err(|_| Error::ShuttingDown)
+    }
+
+    /// Lets nobody in any more. Who is in may finish.
     pub fn close(&self) {
         self.reads.places.close();
         self.writes.places.close();
@@ -58,10 +80,16 @@ impl Admission {
     }
 }
 
+impl Permit {
+    fn new(place: OwnedSemaphorePermit) -> Permit {
+        Permit { _place: Arc::new(place) }
+    }
+}
+
 impl Gate {
     fn enter(&self) -> Result<Permit, Error> {
         match self.places.clone().try_acquire_owned() {
-            Ok(place) => Ok(Permit { _place: place }),
+            Ok(place) => Ok(Permit::new(place)),
             Err(tokio::sync::TryAcquireError::Closed) => Err(Error::ShuttingDown),
             Err(tokio::sync::TryAcquireError::NoPermits) => Err(Error::Overloaded {
                 what: self.name.to_owned(),

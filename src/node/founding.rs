@@ -96,6 +96,30 @@ impl Founding {
         }
     }
 
+    /// Notes durably what this member is about to promise its leaders. Returns the longest promise that may
+    /// bind it: of this run, or of one before.
+    pub fn promise(&self) -> Result<Duration, Error> {
+        let own = self.config.promise().as_millis() as u64;
+        self.note_promise(|former| former.max(own)).map(Duration::from_millis)
+    }
+
+    /// Notes durably that what former runs promised has run out.
+    pub fn former_promises_end(&self) -> Result<(), Error> {
+        let own = self.config.promise().as_millis() as u64;
+        self.note_promise(|_| own).map(|_| ())
+    }
+
+    fn note_promise(&self, change: impl Fn(u64) -> u64) -> Result<u64, Error> {
+        let mut identity = self.identity.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = identity.as_mut().ok_or_else(|| Error::NotReady("it has no identity".to_owned()))?;
+        let promise_ms = change(own.promise_ms);
+        if own.promise_ms != promise_ms {
+            own.promise_ms = promise_ms;
+            self.dir.save_identity(own)?;
+        }
+        Ok(promise_ms)
+    }
+
     /// Waits until this member has an identity, and founds the cluster if that is its part. Returns the
     /// cluster's id.
     ///

@@ -1,6 +1,7 @@
 //! What goes on in the background: certificates, snapshots, compaction, checkpoints, a look at the disk.
 
 use std::{
+    io,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };
@@ -9,7 +10,13 @@ use tokio::{task::spawn_blocking, time::sleep};
 use tracing::{error, info, warn};
 
 use super::Inner;
-use crate::state::Step;
+use crate::{
+    raft::{
+        snapshots::SnapshotStore,
+        state_machine::{check_snapshot, inspect},
+    },
+    state::Step,
+};
 
 /// Between two looks at the disk's free space, and at the log's growth.
 const LOOK: Duration = Duration::from_secs(1);
@@ -49,21 +56,60 @@ async fn renew_certificates(node: Arc<Inner>) {
 }
 
 /// Takes a snapshot when the log has grown by more than the last snapshot's size (and the configured least):
-/// what is written for snapshots stays in proportion to what is written for the log.
+/// what is written for snapshots stays in proportion to what is written for the log. And when the newest one
+/// is damaged. One that may not fit on the disk waits for space: a disk that fills up while it is written would
+/// end this member.
 async fn take_snapshots(node: Arc<Inner>) {
-    let mut taken_at = node.applied_bytes.load(Ordering::Relaxed);
+    inspect_snapshot(node.snapshots.clone()).await;
+    let (mut taken_at, mut waits) = (0, false);
     loop {
         sleep(LOOK).await;
         let applied = node.applied_bytes.load(Ordering::Relaxed);
         let last_size = node.snapshots.newest().ok().flatten().map_or(0, |file| file.size());
-        if applied - taken_at >= node.config.snapshot_log_bytes.max(last_size) {
-            info!(log_bytes = applied - taken_at, last_size, "taking a snapshot");
-            taken_at = applied;
-            if node.raft.trigger().snapshot().await.is_err() {
-                return;
+        let log_bytes = applied - taken_at;
+        let wanting = node.snapshots.wanting() && node.state.position().applied.is_some();
+        if !wanting && log_bytes < node.config.snapshot_log_bytes.max(last_size) {
+            continue;
+        }
+        let needed = snapshot_room(last_size, log_bytes, node.config.free_bytes_min);
+        // What cannot be read is reported by `watch_disk`, and is no reason to let the log grow.
+        let free = node.dir.free_bytes().unwrap_or(u64::MAX);
+        if free < needed {
+            if !waits {
+                warn!(free, needed, log_bytes, "no space for a snapshot: the log grows until there is");
             }
+            waits = true;
+            continue;
+        }
+        info!(log_bytes, last_size, "taking a snapshot");
+        (taken_at, waits) = (applied, false);
+        if node.raft.trigger().snapshot().await.is_err() {
+            return;
         }
     }
+}
+
+/// Reads the newest snapshot once after the start, beside everything else: damage is found while the state is
+/// there to take another, and not on the day when the snapshot is needed.
+async fn inspect_snapshot(snapshots: Arc<SnapshotStore>) {
+    let inspected = spawn_blocking(move || match snapshots.newest()? {
+        Some(file) => inspect(&snapshots, &file, check_snapshot),
+        None => Ok(()),
+    });
+    match inspected.await.map_err(io::Error::other).flatten() {
+        // It was replaced meanwhile.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => warn!(%error, "cannot read the newest snapshot"),
+        Ok(()) => {}
+    }
+}
+
+/// Free bytes without which no snapshot is begun. It holds no more than the last one and what came since, and
+/// a fifth for its own form. Of the reserve half stays for the log, which grows meanwhile; the other half may
+/// be used, since a snapshot is what lets the log shrink.
+fn snapshot_room(last_size: u64, log_bytes: u64, reserve: u64) -> u64 {
+    let expected = last_size.saturating_add(log_bytes);
+    expected.saturating_add(expected / 5).saturating_add(reserve / 2)
 }
 
 /// Makes the committed position durable, which the log else writes with its next entries: a member that

@@ -44,6 +44,10 @@ pub struct Identity {
     log_store: LogStoreKind,
     /// Whether Raft has begun here: from then on an empty log means that the log was lost.
     pub initialized: bool,
+    /// The longest promise to a leader that may still bind this member, in milliseconds: it may have been
+    /// configured with longer timeouts before.
+    #[serde(default)]
+    pub promise_ms: u64,
 }
 
 impl Identity {
@@ -55,6 +59,7 @@ impl Identity {
             node_id: config.id,
             log_store: config.log_store,
             initialized: false,
+            promise_ms: config.promise().as_millis() as u64,
         }
     }
 

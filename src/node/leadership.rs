@@ -1,12 +1,17 @@
 //! Who leads, as far as this member knows.
 
-use openraft::{ServerState, async_runtime::WatchReceiver};
-use tokio::time::Instant;
+use std::{future::pending, time::Duration};
+
+use openraft::{
+    ServerState, async_runtime::WatchReceiver, metrics::RaftServerMetrics,
+    type_config::alias::WatchReceiverOf,
+};
+use tokio::time::{Instant, timeout_at};
 
 use super::Inner;
 use crate::{
     error::{Error, LeaderHint},
-    raft::types::Peer,
+    raft::types::{Peer, TypeConfig},
     types::{MemberRole, NodeId},
 };
 
@@ -18,6 +23,36 @@ pub enum Leader {
     Other(NodeId, Peer),
     /// Nobody that is known.
     Unknown,
+}
+
+/// What changes about leadership from one moment on. Made before an attempt that needs a leader: what changes
+/// during the attempt is not missed, and what changed before it wakes nobody.
+pub struct LeadershipChanges {
+    metrics: WatchReceiverOf<TypeConfig, RaftServerMetrics<TypeConfig>>,
+    /// No wait is longer: what the leader answers may change without a change of the leader.
+    patience: Duration,
+}
+
+impl LeadershipChanges {
+    /// Waits until something has changed since the last look, a heartbeat passes, or `until`.
+    pub async fn next(&mut self, until: Instant) {
+        let until = until.min(Instant::now() + self.patience);
+        let _ = timeout_at(until, self.changed()).await;
+    }
+
+    /// Waits until `id` is not the leader any more.
+    pub async fn not_led_by(&mut self, id: NodeId) {
+        while self.metrics.borrow_and_update().current_leader == Some(id) {
+            self.changed().await;
+        }
+    }
+
+    /// Where Raft has ended, nothing changes any more.
+    async fn changed(&mut self) {
+        if self.metrics.changed().await.is_err() {
+            pending::<()>().await;
+        }
+    }
 }
 
 impl Inner {
@@ -78,10 +113,11 @@ impl Inner {
         self.raft.server_metrics().borrow_watched().vote.leader_id.term
     }
 
-    /// Waits until something about leadership changes, a short while passes, or `until`.
-    pub async fn leadership_may_change(&self, until: Instant) {
+    /// What changes about leadership from now on.
+    pub fn leadership_changes(&self) -> LeadershipChanges {
         let mut metrics = self.raft.server_metrics();
-        let until = until.min(Instant::now() + self.config.heartbeat);
-        let _ = tokio::time::timeout_at(until, metrics.changed()).await;
+        // openraft hands out copies of a receiver that has seen nothing: to them everything is new.
+        let _ = metrics.borrow_and_update();
+        LeadershipChanges { metrics, patience: self.config.heartbeat }
     }
 }

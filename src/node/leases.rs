@@ -8,11 +8,12 @@ use tracing::debug;
 use super::{Inner, Node, call::Call, deadlines::Renewal, leadership::Leader};
 use crate::{
     error::Error,
+    raft::types::Peer,
     recipes::LeaseApi,
     state::{GrantLease, LeaseRecord, Operation, Outcome},
     types::{
-        CallOptions, Grant, Granted, KeptAlive, LeaseId, LeaseInfo, LeaseList, LeaseSummary, Level, Revoked,
-        WriteAnswer,
+        CallOptions, Grant, Granted, KeptAlive, LeaseId, LeaseInfo, LeaseList, LeaseSummary, Level, NodeId,
+        Revoked, WriteAnswer,
     },
 };
 
@@ -24,6 +25,15 @@ const KEYS_MAX: usize = 10_000;
 
 /// Between two looks at a lease whose end is being proposed.
 const LOOK: Duration = Duration::from_millis(10);
+
+/// What of a lease only the leader knows.
+#[derive(Clone, Copy, Debug)]
+pub enum Ask {
+    /// Renew it: the term, and the time to live from when the call began.
+    Renew,
+    /// Tell of it: an index that must be applied before the rest is read, and what is left of the time.
+    Tell,
+}
 
 impl LeaseApi for Node {
     async fn grant(&self, grant: Grant, options: CallOptions) -> Result<WriteAnswer<Granted>, Error> {
@@ -55,7 +65,7 @@ impl LeaseApi for Node {
         let node = &self.inner;
         let call = Call::begin(options, &node.config, &node.env);
         let _place = node.admission.read()?;
-        let (term, ttl) = node.keep_alive(lease, &call).await?;
+        let (term, ttl) = node.ask_of_lease(Ask::Renew, lease, &call).await?;
         let header = node.header(call.request_id, &node.state.position());
         Ok(KeptAlive { header: crate::types::Header { term, ..header }, id: lease, ttl })
     }
@@ -69,7 +79,7 @@ impl LeaseApi for Node {
         let node = &self.inner;
         let call = Call::begin(options, &node.config, &node.env);
         let _place = node.admission.read()?;
-        let (remaining, index) = node.lease_time(lease, &call).await?;
+        let (index, remaining) = node.ask_of_lease(Ask::Tell, lease, &call).await?;
         node.applied_to(index, &call).await?;
         let record = node.state.lease(lease).ok_or(Error::LeaseNotFound(lease))?;
         let LeaseRecord { ttl_ms, session, .. } = record;
@@ -102,32 +112,59 @@ impl LeaseApi for Node {
 }
 
 impl Inner {
-    /// Renews a lease, wherever the leader is: its term, and the time to live from when the call began.
-    async fn keep_alive(&self, lease: LeaseId, call: &Call) -> Result<(u64, Duration), Error> {
-        let patience = self.leader_patience(call);
+    /// Has the leader renew a lease, or tell of it, wherever it is.
+    async fn ask_of_lease(&self, ask: Ask, lease: LeaseId, call: &Call) -> Result<(u64, Duration), Error> {
+        let (patience, mut changes) = (self.leader_patience(call), self.leadership_changes());
         loop {
             let attempt = match self.leader() {
-                Leader::Me => self.keep_alive_here(lease, call).await,
+                Leader::Me => self.ask_here(ask, lease, call).await,
                 Leader::Other(id, peer) => {
-                    let mut link = self.links.to(id, &peer.peer_addr).map_err(Error::Protocol)?;
-                    debug!(request_id = %call.request_id, leader = id, lease, "asking the leader to renew");
-                    let asked = link.keep_alive(lease, &call.request_id, call.left());
-                    call.within("the leader to renew the lease", asked).await?
+                    debug!(request_id = %call.request_id, leader = id, lease, ?ask, "asking the leader of a lease");
+                    let asked = self.ask_there((id, &peer), (ask, lease), call);
+                    let mut changes = self.leadership_changes();
+                    tokio::select! {
+                        answer = asked => answer,
+                        () = changes.not_led_by(id) => Err(Error::NoLeader),
+                    }
                 }
                 Leader::Unknown => Err(Error::NoLeader),
             };
             match attempt {
                 Err(error) if is_of_leadership(&error) && Instant::now() < patience => {
-                    self.leadership_may_change(patience).await;
+                    changes.next(patience).await;
                 }
                 answer => return answer,
             }
         }
     }
 
+    /// As the leader, or not at all.
+    pub async fn ask_here(&self, ask: Ask, lease: LeaseId, call: &Call) -> Result<(u64, Duration), Error> {
+        match ask {
+            Ask::Renew => self.keep_alive_here(lease, call).await,
+            Ask::Tell => self.lease_time_here(lease, call).await,
+        }
+    }
+
+    async fn ask_there(
+        &self,
+        (id, peer): (NodeId, &Peer),
+        (ask, lease): (Ask, LeaseId),
+        call: &Call,
+    ) -> Result<(u64, Duration), Error> {
+        let mut link = self.links.to(id, &peer.peer_addr).map_err(Error::Protocol)?;
+        let asked = async {
+            match ask {
+                Ask::Renew => link.keep_alive(lease, &call.request_id, call.left()).await,
+                Ask::Tell => link.lease_time(lease, &call.request_id, call.left()).await,
+            }
+        };
+        call.within("the leader's answer about the lease", asked).await?
+    }
+
     /// As the leader, or not at all. The round begins after the call did: whoever leads later has been
     /// elected since, and gives the lease its full time.
-    pub async fn keep_alive_here(&self, lease: LeaseId, call: &Call) -> Result<(u64, Duration), Error> {
+    async fn keep_alive_here(&self, lease: LeaseId, call: &Call) -> Result<(u64, Duration), Error> {
         let round = self.rounds.join(&call.request_id);
         let round = call.within("a quorum to confirm the leader", round).await??;
         self.applied_to(round.index, call).await?;
@@ -141,31 +178,8 @@ impl Inner {
         }
     }
 
-    /// What is left of a lease, by the leader's clock, and an index that must be applied before the rest
-    /// is read.
-    async fn lease_time(&self, lease: LeaseId, call: &Call) -> Result<(Duration, u64), Error> {
-        let patience = self.leader_patience(call);
-        loop {
-            let attempt = match self.leader() {
-                Leader::Me => self.lease_time_here(lease, call).await,
-                Leader::Other(id, peer) => {
-                    let mut link = self.links.to(id, &peer.peer_addr).map_err(Error::Protocol)?;
-                    let asked = link.lease_time(lease, &call.request_id, call.left());
-                    call.within("the leader to tell of the lease", asked).await?
-                }
-                Leader::Unknown => Err(Error::NoLeader),
-            };
-            match attempt {
-                Err(error) if is_of_leadership(&error) && Instant::now() < patience => {
-                    self.leadership_may_change(patience).await;
-                }
-                answer => return answer,
-            }
-        }
-    }
-
-    /// As the leader, or not at all.
-    pub async fn lease_time_here(&self, lease: LeaseId, call: &Call) -> Result<(Duration, u64), Error> {
+    /// Only the leader that counts knows what is left.
+    async fn lease_time_here(&self, lease: LeaseId, call: &Call) -> Result<(u64, Duration), Error> {
         let round = self.rounds.join(&call.request_id);
         let round = call.within("a quorum to confirm the leader", round).await??;
         self.applied_to(round.index, call).await?;
@@ -173,7 +187,7 @@ impl Inner {
             return Err(Error::NoLeader);
         }
         let remaining = self.deadlines.remaining(lease, round.term, self.env.now());
-        Ok((remaining.ok_or(Error::LeaseNotFound(lease))?, round.index))
+        Ok((round.index, remaining.ok_or(Error::LeaseNotFound(lease))?))
     }
 
     /// Starts the countdown.

@@ -48,15 +48,22 @@ use tracing::error;
 pub use self::scan::ScanStream;
 pub use self::status::{Lag, Member, StateHash, Status};
 use self::{
-    admission::Admission, call::Call, certificate::Certificates, deadlines::Deadlines, identity::DataDir,
-    leadership::Leader, lease::SuspensionGuard, rounds::Rounds,
+    admission::{Admission, Permit},
+    call::Call,
+    certificate::Certificates,
+    deadlines::Deadlines,
+    identity::DataDir,
+    leadership::Leader,
+    lease::SuspensionGuard,
+    rounds::Rounds,
 };
 use crate::{
     config::Config,
     env::{Env, Moment},
     error::Error,
     raft::{
-        links::Links, log_store::LogStore, snapshots::SnapshotStore, state_machine::Applier, types::Raft,
+        links::Links, log_store::LogStore, promises::Promises, snapshots::SnapshotStore,
+        state_machine::Applier, types::Raft,
     },
     recipes::KvApi,
     state::{self, Applied, Compactor, Hashed, Operation, Outcome, StateReader, View},
@@ -87,6 +94,7 @@ struct Inner {
     links: Arc<Links>,
     rounds: Rounds,
     certificates: Certificates,
+    promises: Arc<Promises>,
     suspension: SuspensionGuard,
     admission: Admission,
     /// When leases end, while this member leads.
@@ -95,7 +103,8 @@ struct Inner {
     watches: Hub,
     /// What has been applied, as it moves.
     progress: watch::Receiver<View>,
-    /// Bytes of commands applied since the start.
+    /// Bytes of commands applied since the snapshot that there was at the start; about, for those from before
+    /// the start.
     applied_bytes: Arc<AtomicU64>,
     /// The end of the log at the start. What this member had applied, and shown, cannot lie behind it (hazard
     /// H3).
@@ -145,14 +154,22 @@ impl Node {
     /// A hash over everything visible at a revision (0: what is applied here).
     ///
     /// # Errors
-    /// [`Error::Compacted`] and [`Error::FutureRevision`].
+    /// [`Error::Compacted`] and [`Error::FutureRevision`]; [`Error::Deadline`], if too many reads of many keys
+    /// are under way for all of `Config::default_timeout`.
     pub async fn state_hash(&self, revision: Revision) -> Result<StateHash, Error> {
-        let _place = self.inner.admission.read()?;
-        let state = self.inner.state.clone();
-        let hashed = spawn_blocking(move || (state.hash(revision), state.leases_hash())).await;
-        let (hashed, (leases_hash, view)) = hashed.map_err(|panic| Error::Stopped(panic.to_string()))?;
-        let Hashed { hash, revision, keys, .. } = hashed.map_err(|e| self.inner.unreadable(e))?;
-        let header = self.inner.header(String::new(), &view);
+        let node = &self.inner;
+        let place = node.admission.read()?;
+        let call = Call::begin(CallOptions::default(), &node.config, &node.env);
+        let heavy = node.admission.heavy_read(call.deadline).await?;
+        let state = node.state.clone();
+        let hashed = spawn_blocking(move || {
+            let _places = (place, heavy);
+            (state.hash(revision), state.leases_hash())
+        });
+        let hashed = hashed.await.map_err(|panic| Error::Stopped(panic.to_string()))?;
+        let (hashed, (leases_hash, view)) = hashed;
+        let Hashed { hash, revision, keys, .. } = hashed.map_err(|e| node.unreadable(e))?;
+        let header = node.header(String::new(), &view);
         Ok(StateHash { header, hash, revision, keys, leases_hash })
     }
 
@@ -162,7 +179,9 @@ impl Node {
         self.inner.ready.subscribe()
     }
 
-    /// Resolves with the reason if this member fails. It serves nothing from then on, and must be restarted.
+    /// Resolves with the reason if this member fails. It serves nothing from then on and takes no part in
+    /// the cluster: a program that embeds it watches this, shuts it down, and starts it anew once the reason
+    /// is mended.
     pub fn failed(&self) -> impl Future<Output = String> + Send + 'static {
         let mut failed = self.inner.failed.subscribe();
         async move {
@@ -213,10 +232,10 @@ impl KvApi for Node {
         let node = &self.inner;
         state::validate_range(&range, &node.config.limits)?;
         let call = Call::begin(options, &node.config, &node.env);
-        let _place = node.admission.read()?;
+        let place = node.admission.read()?;
         let permission = node.permit(consistency, &call).await?;
         let at_revision = range.revision != 0;
-        let (result, view) = node.read_range(range, &call).await?;
+        let (result, view) = node.read_range(range, &place, &call).await?;
         let evidence = node.evidence(&permission, &view, at_revision, &call);
         Ok(RangeAnswer { header: node.header(call.request_id, &view), result, evidence })
     }
@@ -267,17 +286,23 @@ impl Inner {
     }
 
     /// Reads at one instant: the data, and the position that goes into the header. Large ranges leave the
-    /// runtime's threads alone.
+    /// runtime's threads alone, and hold their places until they are read: a caller that has gone does not
+    /// make the work end.
     async fn read_range(
         &self,
         range: Range,
+        place: &Permit,
         call: &Call,
     ) -> Result<(crate::types::RangeResult, View), Error> {
         let (state, limits) = (self.state.clone(), self.config.limits.clone());
         let read = if range.keys.single().is_some() {
             state.range(&range, &limits)
         } else {
-            let reading = spawn_blocking(move || state.range(&range, &limits));
+            let places = (place.clone(), self.admission.heavy_read(call.deadline).await?);
+            let reading = spawn_blocking(move || {
+                let _places = places;
+                state.range(&range, &limits)
+            });
             let read = call.within("the data to be read", reading).await?;
             read.map_err(|panic| Error::Stopped(panic.to_string()))?
         };
@@ -335,14 +360,15 @@ impl Inner {
         voters > 1 && metrics.last_quorum_acked.is_some_and(|at| at.elapsed() > patience)
     }
 
-    /// Fail-stop: says why, once, and lets nobody in any more. What ends because this member is told to stop
-    /// is no failure.
+    /// Fail-stop: says why, once, lets nobody in any more, and ends Raft here, so that a leader that failed
+    /// does not hold on to leadership: the others elect. What ends because this member is told to stop is no
+    /// failure.
     fn fail(&self, reason: String) {
         if self.stop.is_cancelled() {
             return;
         }
         let reason = self.dir.explain(reason);
-        self.failed.send_if_modified(|failed| {
+        let first = self.failed.send_if_modified(|failed| {
             let first = failed.is_none();
             if first {
                 error!(%reason, "member has failed and must be restarted");
@@ -353,5 +379,17 @@ impl Inner {
         });
         self.ready.send_replace(false);
         self.admission.close();
+        if first {
+            let raft = self.raft.clone();
+            // In a task of its own: whoever calls may be one that Raft waits for.
+            self.tasks.spawn(async move {
+                if let Err(error) = raft.shutdown().await {
+                    error!(%error, "raft did not end in order");
+                }
+            });
+        }
     }
 }
+
+#[cfg(all(test, feature = "cli"))]
+mod tests;

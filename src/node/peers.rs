@@ -10,7 +10,7 @@ use openraft::{LinearizerOption, ReadPolicy, errors::LinearizableReadError, erro
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::{Inner, call::Call, leadership::Leader};
+use super::{Inner, call::Call, leadership::Leader, leases::Ask};
 use crate::{
     error::Error,
     raft::{service::LeaderHandler, types::Peer},
@@ -34,17 +34,19 @@ impl Inner {
         }
     }
 
-    /// As the leader. By a quorum round, or by the lease, shortened by the clocks' drift and the margin, and
-    /// void after a suspension.
+    /// As the leader. By a quorum round, or by the lease: the shortest promise, less the clocks' drift and
+    /// the margin, and void after a suspension.
     pub async fn own_read_index(&self, by_lease: bool) -> Result<(u64, u64), Error> {
         // A round would not be answered either: say so at once.
         if !by_lease && self.is_cut_off_for(self.config.election_timeout_max * 2) {
             return Err(Error::NoQuorum);
         }
+        let lease = self.lease();
+        if by_lease && lease.is_zero() {
+            return Err(Error::LeaseExpired);
+        }
         let option = match by_lease {
-            true => {
-                LinearizerOption::new(Some(self.config.lease()), false).with_wait_timeout(Default::default())
-            }
+            true => LinearizerOption::new(Some(lease), false).with_wait_timeout(Default::default()),
             false => ReadPolicy::ReadIndex.into(),
         };
         let index = match self.raft.get_read_log_id(option).await {
@@ -60,13 +62,21 @@ impl Inner {
             }
             Err(RaftError::Fatal(fatal)) => return Err(Error::Stopped(fatal.to_string())),
         };
-        if by_lease && !self.suspension.trusted(self.env.clock().suspended(), Instant::now()) {
+        // An acknowledgement that was counted meanwhile may have come with a shorter promise.
+        let trusted = || self.suspension.trusted(self.env.clock().suspended(), Instant::now());
+        if by_lease && (self.lease() < lease || !trusted()) {
             return Err(Error::LeaseExpired);
         }
         Ok(index)
     }
 
-    async fn ask_read_index(
+    fn lease(&self) -> Duration {
+        self.config.lease(self.promises.shortest())
+    }
+
+    /// Asks the leader, for as long as it is the one: this ends as soon as there is another, however silent
+    /// the old one is. Whoever waits for this answer waits with others (`rounds`).
+    pub(super) async fn ask_read_index(
         &self,
         id: NodeId,
         peer: &Peer,
@@ -78,12 +88,21 @@ impl Inner {
             CallOptions { timeout: Some(patience), request_id: Some(request_id), ..CallOptions::default() };
         let call = Call::begin(options, &self.config, &self.env);
         let mut link = self.links.to(id, &peer.peer_addr).map_err(Error::Protocol)?;
-        match call
-            .within("the leader's read index", link.read_index(by_lease, &call.request_id, call.left()))
-            .await?
-        {
-            // Nobody answers there: it does not lead any more.
-            Err(Error::Connection { .. } | Error::Deadline { .. }) => Err(Error::NoLeader),
+        let mut changes = self.leadership_changes();
+        let asking = link.read_index(by_lease, &call.request_id, call.left());
+        let answer = tokio::select! {
+            answer = call.within("the leader's read index", asking) => answer.flatten(),
+            () = changes.not_led_by(id) => Err(Error::NoLeader),
+        };
+        match answer {
+            // Nobody answers there, or somebody who is starting or ending: it does not lead any more.
+            Err(
+                Error::Connection { .. }
+                | Error::Deadline { .. }
+                | Error::NotReady(_)
+                | Error::ShuttingDown
+                | Error::Stopped(_),
+            ) => Err(Error::NoLeader),
             answer => answer,
         }
     }
@@ -138,11 +157,11 @@ impl LeaderHandler for NodeHandler {
     async fn keep_alive(&self, lease: LeaseId, options: CallOptions) -> Result<(u64, Duration), Error> {
         let (node, call) = self.leading(options)?;
         debug!(request_id = %call.request_id, lease, "a peer asks to renew a lease");
-        node.keep_alive_here(lease, &call).await
+        node.ask_here(Ask::Renew, lease, &call).await
     }
 
-    async fn lease_time(&self, lease: LeaseId, options: CallOptions) -> Result<(Duration, u64), Error> {
+    async fn lease_time(&self, lease: LeaseId, options: CallOptions) -> Result<(u64, Duration), Error> {
         let (node, call) = self.leading(options)?;
-        node.lease_time_here(lease, &call).await
+        node.ask_here(Ask::Tell, lease, &call).await
     }
 }

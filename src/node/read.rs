@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio::time::Instant;
+use tracing::debug;
 
 use super::{Inner, call::Call, leadership::Leader, rounds::Round};
 use crate::{
@@ -112,11 +113,12 @@ impl Inner {
 
     /// A quorum round that begins after now; a new leader is waited for.
     async fn round(&self, call: &Call) -> Result<Round, Error> {
-        let patience = self.leader_patience(call);
+        let (patience, mut changes) = (self.leader_patience(call), self.leadership_changes());
         loop {
             match call.within("a quorum to confirm the leader", self.rounds.join(&call.request_id)).await? {
-                Err(Error::NotLeader { .. } | Error::NoLeader) if Instant::now() < patience => {
-                    self.leadership_may_change(patience).await;
+                Err(error @ (Error::NotLeader { .. } | Error::NoLeader)) if Instant::now() < patience => {
+                    debug!(request_id = %call.request_id, %error, "waiting for a leader");
+                    changes.next(patience).await;
                 }
                 Ok(round) => {
                     self.certificates.add(round.began, round.index);
@@ -128,11 +130,12 @@ impl Inner {
     }
 
     async fn by_lease(&self, level: Level, call: &Call) -> Result<Permission, Error> {
-        let patience = self.leader_patience(call);
+        let (patience, mut changes) = (self.leader_patience(call), self.leadership_changes());
         loop {
             match call.within("the leader's lease", self.read_index(true, &call.request_id)).await? {
-                Err(Error::NotLeader { .. } | Error::NoLeader) if Instant::now() < patience => {
-                    self.leadership_may_change(patience).await;
+                Err(error @ (Error::NotLeader { .. } | Error::NoLeader)) if Instant::now() < patience => {
+                    debug!(request_id = %call.request_id, %error, "waiting for a leader");
+                    changes.next(patience).await;
                 }
                 Ok((_, index)) => return Ok(Permission::new(level, Mechanism::LeaderLease, Some(index))),
                 Err(error) => return Err(error),
@@ -148,8 +151,7 @@ impl Inner {
         }
         let until = call.deadline.min(Instant::now() + self.config.certificate_interval.max(max_age));
         let fresh = tokio::time::timeout_at(until, async {
-            let round = self.rounds.join(&call.request_id).await?;
-            self.certificates.add(round.began, round.index);
+            let round = self.round(call).await?;
             self.applied_to(round.index, call).await
         });
         let _ = fresh.await;

@@ -4,8 +4,11 @@
 //! aside, rebuilt from the newest snapshot (or from nothing, if the log still begins at the beginning), and
 //! the log does the rest. What cannot be rebuilt is refused, with the reason. An IO error (no space, no
 //! permission) says nothing against the state: the start is refused, and everything left as it is.
+//!
+//! So it is with a damaged snapshot: where the state and the log do without it, or the log alone does, it is
+//! moved aside and taken anew; where its data is needed, the start is refused.
 
-use std::sync::Arc;
+use std::{io, sync::Arc};
 
 use tracing::{info, warn};
 
@@ -16,7 +19,7 @@ use crate::{
     log::{self, LogState, RaftLog},
     raft::{
         snapshots::{SnapshotFile, SnapshotStore},
-        state_machine::load_snapshot,
+        state_machine::{check_snapshot, inspect, is_damage, load_snapshot, read_meta},
     },
     state::{Corruption, Position, StateMachine},
     storage::{DiskHome, EngineError, EngineHome},
@@ -36,6 +39,8 @@ pub struct Ground {
     pub machine: StateMachine,
     /// Snapshot files.
     pub snapshots: Arc<SnapshotStore>,
+    /// Bytes of the log behind the newest snapshot that were applied before, about.
+    pub unsnapshotted: u64,
 }
 
 /// Opens everything under a data directory. Blocking.
@@ -56,8 +61,22 @@ pub fn recover(config: &Config, dir: &DataDir, identity: &Identity) -> Result<Gr
         SnapshotStore::open(dir.join("snapshots")).map_err(|e| fail("snapshots", e.to_string()))?;
     let home = DiskHome::new(dir.join("state"), config.engine_cache_bytes);
     let machine = open_state(&home, &snapshots, &*log).map_err(|e| fail("state", e))?;
-    info!(applied = ?machine.applied(), log = ?state, "recovered");
-    Ok(Ground { log, home: Arc::new(home), machine, snapshots: Arc::new(snapshots) })
+    let newest = snapshots.newest().map_err(|e| fail("snapshots", e.to_string()))?;
+    let unsnapshotted = unsnapshotted(newest.as_ref(), machine.applied(), &*log);
+    info!(applied = ?machine.applied(), log = ?state, unsnapshotted, "recovered");
+    Ok(Ground { log, home: Arc::new(home), machine, snapshots: Arc::new(snapshots), unsnapshotted })
+}
+
+/// How much of the log lies between a snapshot and what is applied: of the log's bytes, the part that these
+/// entries are of all. (What follows is counted when it is applied again.)
+fn unsnapshotted(snapshot: Option<&SnapshotFile>, applied: Option<Position>, log: &dyn RaftLog) -> u64 {
+    let state = log.state();
+    let next = |at: Option<u64>| at.map_or(0, |index| index + 1);
+    let (first, end) = (next(state.purged.map(|at| at.index)), next(state.last.map(|at| at.index)));
+    let covered = next(snapshot.and_then(SnapshotFile::position).map(|at| at.index));
+    let behind = next(applied.map(|at| at.index)).min(end).saturating_sub(covered.max(first));
+    let share = u128::from(log.size()) * u128::from(behind) / u128::from(end.saturating_sub(first).max(1));
+    u64::try_from(share).unwrap_or(u64::MAX)
 }
 
 /// sled may panic, or leave half a segment, where there is no space to open its files.
@@ -93,14 +112,29 @@ fn open_state(
     let snapshot = snapshots.newest().map_err(|e| format!("the newest snapshot: {e}"))?;
     let why = match home.open_current().map_err(Corruption::from).and_then(StateMachine::open) {
         Ok(machine) => match misfit(machine.applied(), log, snapshot.as_ref())? {
-            None => return Ok(machine),
+            None => {
+                let checked = without_need(snapshots, snapshot.as_ref(), machine.applied());
+                return checked.map(|()| machine).map_err(|e| format!("the newest snapshot: {e}"));
+            }
             Some(why) => why,
         },
         Err(Corruption::Engine(error @ EngineError::Io { .. })) => return Err(error.to_string()),
         Err(damage) => damage.to_string(),
     };
     warn!(why, "the state is damaged or does not fit the log: moving it aside and rebuilding it");
-    rebuild(home, snapshot.as_ref(), log)
+    rebuild(home, snapshots, log)
+}
+
+/// Looks at a snapshot that state and log do without. Raft reads the header; or all of it, and loads it, if
+/// it reaches further than the state.
+fn without_need(
+    snapshots: &SnapshotStore,
+    snapshot: Option<&SnapshotFile>,
+    applied: Option<Position>,
+) -> io::Result<()> {
+    let Some(file) = snapshot else { return Ok(()) };
+    let further = file.position().map(|at| at.index) > applied.map(|at| at.index);
+    inspect(snapshots, file, if further { check_snapshot } else { read_meta })
 }
 
 /// Why a state at `applied` cannot be continued by the log, if so. The error: the log cannot be read.
@@ -146,26 +180,33 @@ fn gap(applied: Option<Position>, log: &LogState, snapshot: Option<&SnapshotFile
 
 fn rebuild(
     home: &dyn EngineHome,
-    snapshot: Option<&SnapshotFile>,
+    snapshots: &SnapshotStore,
     log: &dyn RaftLog,
 ) -> Result<StateMachine, String> {
     let fail = |error: String| format!("it cannot be rebuilt: {error}");
     home.set_aside().map_err(|e| fail(e.to_string()))?;
-    let machine = match snapshot {
-        Some(file) => load_snapshot(home, file),
-        None => home
-            .open_current()
-            .map_err(Corruption::from)
-            .and_then(StateMachine::open)
-            .map_err(|e| e.to_string()),
+    let io = |error: io::Error| fail(error.to_string());
+    let machine = match snapshots.newest().map_err(io)? {
+        None => begin_anew(home).map_err(fail)?,
+        Some(file) => match load_snapshot(home, &file) {
+            // The log has all of it from the beginning.
+            Err(damage) if is_damage(&damage) && log.state().purged.is_none() => {
+                snapshots.set_aside(&file, &damage).map_err(io)?;
+                begin_anew(home).map_err(fail)?
+            }
+            loaded => loaded.map_err(|e| fail(format!("{}: {e}", file.path().display())))?,
+        },
     };
-    let machine = machine.map_err(fail)?;
-    match misfit(machine.applied(), log, snapshot)? {
+    match misfit(machine.applied(), log, snapshots.newest().map_err(io)?.as_ref())? {
         None => Ok(machine),
         Some(why) => {
             Err(fail(format!("{why}, and no snapshot closes the gap (docs/runbook.md, \"Damaged state\")")))
         }
     }
+}
+
+fn begin_anew(home: &dyn EngineHome) -> Result<StateMachine, String> {
+    home.open_current().map_err(Corruption::from).and_then(StateMachine::open).map_err(|e| e.to_string())
 }
 
 #[cfg(test)]

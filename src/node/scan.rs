@@ -4,9 +4,12 @@ use std::{pin::Pin, time::Duration};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
-use tokio::task::spawn_blocking;
+use tokio::{
+    task::spawn_blocking,
+    time::{Instant, timeout_at},
+};
 
-use super::{Node, call::Call};
+use super::{Node, admission::Permit, call::Call};
 use crate::{
     error::Error,
     state::{self, Page, PageQuery},
@@ -40,13 +43,14 @@ impl Node {
         let evidence = node.evidence(&permission, &view, scan.revision != 0, &call);
         let header = Header { revision: pinned, ..node.header(call.request_id.clone(), &view) };
         let scan = Scan { revision: pinned, ..scan };
-        let cursor = Cursor { node: self.clone(), patience, scan, after: None };
+        let cursor = Cursor { node: self.clone(), place, patience, scan, after: None };
         // The first page here, so that a revision which cannot be read is this call's own error.
         let (first, cursor) = cursor.page().await?;
-        let rest = stream::try_unfold((cursor, place), |(cursor, place)| async move {
-            let Some(cursor) = cursor else { return Ok(None) };
-            let (page, cursor) = cursor.page().await?;
-            Ok(Some((page, (cursor, place))))
+        let rest = stream::try_unfold(cursor, |cursor| async move {
+            match cursor {
+                Some(cursor) => cursor.page().await.map(Some),
+                None => Ok(None),
+            }
         });
         Ok((header, evidence, Box::pin(stream::once(async { Ok(first) }).chain(rest))))
     }
@@ -55,6 +59,8 @@ impl Node {
 /// Where a scan stands.
 struct Cursor {
     node: Node,
+    /// Held for as long as the scan, and until the page that is being read is done.
+    place: Permit,
     /// How long each part may take: the time that the call had.
     patience: Duration,
     scan: Scan,
@@ -65,9 +71,12 @@ struct Cursor {
 impl Cursor {
     /// The next page, and where to go on, if there is more.
     async fn page(self) -> Result<(Vec<KeyValue>, Option<Cursor>), Error> {
-        let Cursor { node, patience, scan, after } = self;
+        let Cursor { node, place, patience, scan, after } = self;
+        let deadline = Instant::now() + patience;
+        let places = (place.clone(), node.inner.admission.heavy_read(deadline).await?);
         let state = node.inner.state.clone();
         let reading = spawn_blocking(move || {
+            let _places = places;
             let query = PageQuery {
                 keys: &scan.keys,
                 revision: scan.revision,
@@ -81,10 +90,10 @@ impl Cursor {
             waiting_for: "the next part of the scan".to_owned(),
             maybe_committed: false,
         };
-        let reading = tokio::time::timeout(patience, reading).await.map_err(late)?;
+        let reading = timeout_at(deadline, reading).await.map_err(late)?;
         let (page, scan) = reading.map_err(|panic| Error::Stopped(panic.to_string()))?;
         let Page { kvs, next, .. } = page.map_err(|error| node.inner.unreadable(error))?;
-        let rest = next.map(|after| Cursor { node, patience, scan, after: Some(after) });
+        let rest = next.map(|after| Cursor { node, place, patience, scan, after: Some(after) });
         Ok((kvs, rest))
     }
 }

@@ -64,9 +64,9 @@ impl Inner {
             return;
         }
         let until = deadline.min(Instant::now() + self.config.election_timeout_max);
-        let mut metrics = self.raft.server_metrics();
+        let mut changes = self.leadership_changes();
         while Instant::now() < until && !matches!(self.leader(), Leader::Other(..)) {
-            let _ = timeout_at(until, metrics.changed()).await;
+            changes.next(until).await;
         }
         if !matches!(self.leader(), Leader::Other(..)) {
             warn!(successor, "leadership was not taken over in time");

@@ -1,14 +1,17 @@
 //! Start: identity, recovery, founding, Raft, and the tasks that keep a node going.
 
 use std::{
-    sync::{Arc, OnceLock, atomic::AtomicU64},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
 use openraft::{async_runtime::WatchReceiver, errors::InitializeError, errors::RaftError};
 use tokio::{sync::watch, task::spawn_blocking, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{
     Inner, Node,
@@ -31,6 +34,7 @@ use crate::{
         links::Links,
         log_store::LogStore,
         network::Network,
+        promises::Promises,
         service::{PeerService, RaftSide, Strangers},
         settings::settings,
         state_machine::Applier,
@@ -97,7 +101,7 @@ impl Starting {
         // Whoever never voted and never followed has promised nothing.
         let pristine = ground.log.state().vote.is_none();
         let recovered_to = ground.log.state().last.map(|at| at.index);
-        let log = LogStore::new(ground.log, self.config.entry_cache_bytes);
+        let log = LogStore::new(ground.log, self.config.entry_cache_bytes).beside(ground.snapshots.clone());
         let links =
             Arc::new(Links::new(self.config.id, cluster_id, self.env.net(), self.config.peer_dial.clone()));
         let state = ground.machine.reader();
@@ -112,10 +116,20 @@ impl Starting {
             Box::new(sink),
         );
         let (progress, applied_bytes) = (applier.progress(), applier.applied_bytes());
-        let network = Network { links: links.clone(), me: self.config.id };
+        // Else a member that restarts often would never have applied enough for a snapshot.
+        applied_bytes.fetch_add(ground.unsnapshotted, Ordering::Relaxed);
+        let promises = Arc::new(Promises::new(self.config.promise()));
+        let network = Network {
+            links: links.clone(),
+            me: self.config.id,
+            snapshots: ground.snapshots.clone(),
+            promises: promises.clone(),
+        };
+        // Written down before Raft can promise anything.
+        let promised = self.founding.promise()?;
         let guard = match pristine || self.config.members.len() == 1 {
             true => Duration::ZERO,
-            false => self.config.vote_guard(),
+            false => self.config.vote_guard(promised),
         };
         // Guarded from Raft's first tick on: it holds no lease over this member's own vote either.
         let settings = openraft::Config { enable_elect: guard.is_zero(), ..settings(&self.config)? };
@@ -127,8 +141,7 @@ impl Starting {
             return Err(error);
         }
         let (rounds, arrivals) = Rounds::new(self.config.limits.inflight_reads_max);
-        let lease = self.config.election_timeout_max;
-        let suspension = SuspensionGuard::new(lease, self.env.clock().suspended());
+        let suspension = SuspensionGuard::new(self.config.promise(), self.env.clock().suspended());
         let free = self.dir.free_bytes().unwrap_or(u64::MAX);
         let inner = Arc::new(Inner {
             admission: Admission::new(&self.config.limits),
@@ -151,6 +164,7 @@ impl Starting {
             snapshots: ground.snapshots,
             links,
             rounds,
+            promises,
             suspension,
             progress,
             applied_bytes,
@@ -202,6 +216,7 @@ impl Inner {
             raft: self.raft.clone(),
             log: self.log.clone(),
             snapshots: self.snapshots.clone(),
+            promise: self.config.promise(),
             vote_guard_until: self.env.now() + guard,
             leader_contact: Box::new(move || {
                 if let Some(node) = touched.upgrade() {
@@ -231,7 +246,7 @@ impl Inner {
             async move { node.read_index(false, &request_id).await }
         };
         self.spawn(arrivals.serve(self.env.clone(), confirm));
-        self.spawn(hold_elections(self.clone(), guard));
+        self.spawn(hold_elections(self.clone(), founding.clone(), guard));
         self.spawn(note_beginning(self.clone(), founding));
         self.spawn(watch_for_failure(self.clone()));
         self.spawn(note_leaders(self.clone()));
@@ -254,11 +269,15 @@ impl Inner {
     }
 }
 
-/// Campaigns again when the lease that it may have promised has run out (H2).
-async fn hold_elections(node: Arc<Inner>, guard: Duration) {
+/// Campaigns again when the promises of former runs have run out (H2), and forgets them.
+async fn hold_elections(node: Arc<Inner>, founding: Arc<Founding>, guard: Duration) {
     if !guard.is_zero() {
         sleep(guard).await;
         node.raft.runtime_config().elect(true);
+    }
+    if let Err(error) = founding.former_promises_end() {
+        // The next start waits for longer than it would have to.
+        warn!(%error, "cannot note that promises of former runs have ended");
     }
 }
 

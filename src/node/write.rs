@@ -44,7 +44,7 @@ impl Inner {
                 actual: proposal.encoded().len() as u64,
             });
         }
-        let patience = self.leader_patience(call);
+        let (patience, mut changes) = (self.leader_patience(call), self.leadership_changes());
         loop {
             let attempt = match self.leader() {
                 Leader::Me => self.propose_here(proposal.clone(), call).await,
@@ -57,7 +57,7 @@ impl Inner {
                 Err(Attempt::NotAppended(error)) if Instant::now() >= patience => return Err(error),
                 Err(Attempt::NotAppended(error)) => {
                     debug!(request_id = %call.request_id, %error, "waiting for a leader");
-                    self.leadership_may_change(patience).await;
+                    changes.next(patience).await;
                 }
             }
         }

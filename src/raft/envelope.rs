@@ -28,10 +28,16 @@ pub struct Envelope {
 }
 
 impl Envelope {
-    /// A request in this envelope.
+    /// A request in this envelope, which both sides give up after `timeout`.
     pub fn wrap<T>(&self, message: T, timeout: Duration) -> Request<T> {
-        let mut request = Request::new(message);
+        let mut request = self.wrap_untimed(message);
         request.set_timeout(timeout);
+        request
+    }
+
+    /// A request in this envelope that may take as long as it moves: whoever sends it sees to its end.
+    pub fn wrap_untimed<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
         for (key, id) in [(CLUSTER, self.cluster_id), (FROM, self.from), (TO, self.to)] {
             request.metadata_mut().insert(AsciiMetadataKey::from_static(key), AsciiMetadataValue::from(id));
         }

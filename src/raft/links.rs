@@ -108,6 +108,11 @@ impl Link {
         self.envelope.wrap(message, timeout)
     }
 
+    /// A request to this member without a deadline: a stream, whose sender watches that it moves.
+    pub fn stream<T>(&self, chunks: T) -> Request<T> {
+        self.envelope.wrap_untimed(chunks)
+    }
+
     /// Asks the leader for a read index: term and index.
     pub async fn read_index(
         &mut self,
@@ -151,17 +156,17 @@ impl Link {
         Ok((reply.term, Duration::from_millis(reply.ttl_ms)))
     }
 
-    /// Asks the leader what is left of a lease, and which index must be applied before the rest is read.
+    /// Asks the leader which index must be applied before a lease is read, and what is left of its time.
     pub async fn lease_time(
         &mut self,
         lease: LeaseId,
         request_id: &str,
         timeout: Duration,
-    ) -> Result<(Duration, u64), Error> {
+    ) -> Result<(u64, Duration), Error> {
         let request = with_request_id(self.request(pb::LeaseTimeRequest { lease }, timeout), request_id);
         let reply = self.client.lease_time(request).await;
         let reply = reply.map_err(|status| self.failed(&status, RequestKind::Read))?.into_inner();
-        Ok((Duration::from_millis(reply.remaining_ms), reply.index))
+        Ok((reply.index, Duration::from_millis(reply.remaining_ms)))
     }
 
     /// Asks a member who it is.

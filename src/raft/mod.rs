@@ -6,6 +6,7 @@ pub mod envelope;
 pub mod links;
 pub mod log_store;
 pub mod network;
+pub mod promises;
 pub mod service;
 pub mod settings;
 pub mod snapshots;

@@ -4,7 +4,7 @@
 //! measurable at loopback latencies (reference, section 1.3); appends to one follower are sequential and
 //! batched.
 
-use std::{future::Future, pin::pin, sync::Arc, time::Duration};
+use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
 
 use openraft::{
     OptionalSend,
@@ -19,14 +19,19 @@ use tokio::{
     fs::File,
     io::AsyncReadExt,
     sync::mpsc::{self, error::SendTimeoutError},
+    task::spawn_blocking,
+    time::Instant,
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Code, Status};
+use tracing::warn;
 
 use super::{
     codec::{self, CodecError},
     links::{Link, Links},
-    snapshots::SnapshotFile,
+    promises::Promises,
+    snapshots::{SnapshotFile, SnapshotStore},
+    state_machine::{check_snapshot, inspect},
     types::{Peer, Snapshot, TypeConfig, Vote},
 };
 use crate::{pb::internal as pb, types::NodeId};
@@ -35,10 +40,13 @@ use crate::{pb::internal as pb, types::NodeId};
 const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
 /// Chunks read ahead of the network.
 const SNAPSHOT_CHUNKS_AHEAD: usize = 2;
-/// A snapshot transfer that moves nothing for this long is given up and begun anew.
+/// A snapshot transfer that moves no chunk for this long is given up and begun anew. The transfer as a whole
+/// has no deadline: however large a snapshot is, and however slow the line, it arrives if it moves.
 const SNAPSHOT_IDLE: Duration = Duration::from_secs(15);
-/// After the last byte: for the receiver to check, load and answer.
+/// After the last byte: for the receiver to check, load and answer, whatever the size.
 const SNAPSHOT_INSTALL: Duration = Duration::from_secs(300);
+/// And a second more for so many bytes: a rate that a slow disk is still expected to reach.
+const SNAPSHOT_INSTALL_RATE: u64 = 2 << 20;
 
 /// Makes a [`PeerNetwork`] for each member that openraft wants to talk to.
 pub struct Network {
@@ -46,13 +54,19 @@ pub struct Network {
     pub links: Arc<Links>,
     /// Who speaks.
     pub me: NodeId,
+    /// What is sent to those who are far behind.
+    pub snapshots: Arc<SnapshotStore>,
+    /// Where it is noted what the others promise.
+    pub promises: Arc<Promises>,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
     type Network = PeerNetwork;
 
     async fn new_client(&mut self, target: NodeId, peer: &Peer) -> PeerNetwork {
-        PeerNetwork { me: self.me, target, link: self.links.to(target, &peer.peer_addr) }
+        let link = self.links.to(target, &peer.peer_addr);
+        let (snapshots, promises) = (self.snapshots.clone(), self.promises.clone());
+        PeerNetwork { me: self.me, target, link, snapshots, promises }
     }
 }
 
@@ -61,6 +75,8 @@ pub struct PeerNetwork {
     me: NodeId,
     target: NodeId,
     link: Result<Link, String>,
+    snapshots: Arc<SnapshotStore>,
+    promises: Arc<Promises>,
 }
 
 impl PeerNetwork {
@@ -83,6 +99,11 @@ impl PeerNetwork {
             Ok(Err(status)) => Err(unreachable(&refusal(&status))),
             Err(_) => Err(late()),
         }
+    }
+
+    /// Notes what was promised with an acknowledgement, before Raft counts that.
+    fn promised(&self, promise_ms: u64, sent: Instant) {
+        self.promises.note(self.target, Duration::from_millis(promise_ms), sent);
     }
 
     /// Waits for the answer to a request for a vote, or for a promise of one.
@@ -116,10 +137,11 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
-        let mut link = self.link()?;
+        let (mut link, sent) = (self.link()?, Instant::now());
         let request = link.request(rpc.into(), option.hard_ttl());
         let call = link.client.append(request);
         let reply = self.within(RPCTypes::AppendEntries, option.hard_ttl(), call).await?;
+        self.promised(reply.promise_ms, sent);
         codec::append_reply(reply).map_err(garbled)
     }
 
@@ -163,14 +185,31 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let link =
-            self.link.clone().map_err(|why| StreamingError::Unreachable(Unreachable::from_string(why)))?;
-        tokio::select! {
-            closed = pin!(cancel) => Err(StreamingError::Closed(closed)),
-            sent = send_snapshot(link, vote, snapshot) => {
-                sent.map_err(|why| StreamingError::Unreachable(Unreachable::from_string(why)))
-            }
+        let unreachable = |why| StreamingError::Unreachable(Unreachable::from_string(why));
+        let (link, sent_at) = (self.link.clone().map_err(unreachable)?, Instant::now());
+        let file = snapshot.snapshot.clone();
+        let sent = tokio::select! {
+            closed = pin!(cancel) => return Err(StreamingError::Closed(closed)),
+            sent = send_snapshot(link, vote, snapshot) => sent,
+        };
+        if let Err(status) = &sent
+            && status.code() == Code::DataLoss
+        {
+            doubt(self.snapshots.clone(), file).await;
         }
+        let reply = sent.map_err(|status| unreachable(refusal(&status)))?;
+        self.promised(reply.promise_ms, sent_at);
+        let vote = reply.vote.ok_or_else(|| unreachable("the answer has no vote".to_owned()))?;
+        Ok(SnapshotResponse::new(vote.into()))
+    }
+}
+
+/// The receiver says that what it got is damaged. If so is the file here, it would be sent for ever: it is
+/// set aside, and Raft, which asks again, gets a new one.
+async fn doubt(snapshots: Arc<SnapshotStore>, file: SnapshotFile) {
+    let inspected = spawn_blocking(move || inspect(&snapshots, &file, check_snapshot)).await;
+    if let Err(error) = inspected.map_err(io::Error::other).flatten() {
+        warn!(%error, "cannot read the snapshot that the receiver calls damaged");
     }
 }
 
@@ -179,18 +218,30 @@ async fn send_snapshot(
     mut link: Link,
     vote: Vote,
     snapshot: Snapshot<SnapshotFile>,
-) -> Result<SnapshotResponse<TypeConfig>, String> {
-    let file =
-        File::open(snapshot.snapshot.path()).await.map_err(|e| format!("cannot open the snapshot: {e}"))?;
-    let head = codec::snapshot_head(vote, &snapshot.meta, snapshot.snapshot.size());
+) -> Result<pb::SnapshotReply, Status> {
+    let file = File::open(snapshot.snapshot.path()).await;
+    let file = file.map_err(|e| Status::unavailable(format!("cannot open the snapshot: {e}")))?;
+    let size = snapshot.snapshot.size();
+    let head = codec::snapshot_head(vote, &snapshot.meta, size);
     let (chunks, stream) = mpsc::channel(SNAPSHOT_CHUNKS_AHEAD);
-    let request = link.request(ReceiverStream::new(stream), SNAPSHOT_INSTALL);
-    let (fed, answer) = tokio::join!(feed(file, head, chunks), link.client.snapshot(request));
-    let reply = answer.map_err(|status| refusal(&status));
-    fed.and(reply.map(tonic::Response::into_inner)).and_then(|reply| {
-        let vote = reply.vote.ok_or_else(|| "the answer has no vote".to_owned())?;
-        Ok(SnapshotResponse::new(vote.into()))
-    })
+    let request = link.stream(ReceiverStream::new(stream));
+    let mut answer = pin!(link.client.snapshot(request));
+    let reply = tokio::select! {
+        // It may come early: a refusal.
+        reply = &mut answer => reply,
+        fed = feed(file, head, chunks) => {
+            fed.map_err(Status::unavailable)?;
+            let limit = install_limit(size);
+            let late = |_| Status::unavailable(format!("the snapshot was not answered for {limit:?}"));
+            tokio::time::timeout(limit, answer).await.map_err(late)?
+        }
+    };
+    reply.map(tonic::Response::into_inner)
+}
+
+/// How long the receiver of `size` bytes may take after the last one.
+fn install_limit(size: u64) -> Duration {
+    SNAPSHOT_INSTALL + Duration::from_secs(size / SNAPSHOT_INSTALL_RATE)
 }
 
 /// Feeds a file into the stream; gives up when nothing moves. Ends early if the receiver has answered

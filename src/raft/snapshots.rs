@@ -1,18 +1,24 @@
 //! Snapshot files: written beside, made durable, then published by a rename. One file, the newest, is kept:
 //! the log is purged only up to it. A file that is being sent stays readable through its open handle after it
 //! was replaced.
+//!
+//! A damaged file is moved aside, for whoever wants to look at it: one is kept. Until a new one is published
+//! the store is *wanting*, and what looks superfluous beside a snapshot is not thrown away.
 
 use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
+
+use tracing::error;
 
 use crate::log::Position;
 
 const SUFFIX: &str = ".snapshot";
 const UNFINISHED: &str = ".unfinished";
+const DAMAGED: &str = ".damaged";
 
 /// A snapshot file, published or received.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,13 +55,14 @@ impl SnapshotFile {
 pub struct SnapshotStore {
     dir: PathBuf,
     next: AtomicU64,
+    wanting: AtomicBool,
 }
 
 impl SnapshotStore {
     /// Opens the directory, and removes what a crash left unfinished.
     pub fn open(dir: PathBuf) -> io::Result<SnapshotStore> {
         fs::create_dir_all(&dir)?;
-        let store = SnapshotStore { dir, next: AtomicU64::new(0) };
+        let store = SnapshotStore { dir, next: AtomicU64::new(0), wanting: AtomicBool::new(false) };
         for path in store.files(UNFINISHED)? {
             fs::remove_file(path)?;
         }
@@ -84,12 +91,36 @@ impl SnapshotStore {
         let published = self.dir.join(format!("{:020}-{:020}{SUFFIX}", at.index, at.term));
         fs::rename(file, &published)?;
         File::open(&self.dir)?.sync_all()?;
+        self.wanting.store(false, Ordering::SeqCst);
         for older in self.files(SUFFIX)? {
             if older < published {
                 fs::remove_file(older)?;
             }
         }
         SnapshotFile::at(published)
+    }
+
+    /// Moves a file aside because it is damaged: `why` goes into the member's log. One that is gone was
+    /// replaced or moved already.
+    pub fn set_aside(&self, file: &SnapshotFile, why: &io::Error) -> io::Result<()> {
+        let mut to = file.path.clone().into_os_string();
+        to.push(DAMAGED);
+        match fs::rename(&file.path, &to) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            moved => moved?,
+        }
+        self.wanting.store(self.newest()?.is_none(), Ordering::SeqCst);
+        let path = Path::new(&to);
+        error!(path = %path.display(), %why, "the snapshot file is damaged: moved aside, to be taken anew");
+        for other in self.files(DAMAGED)?.into_iter().filter(|other| other != path) {
+            fs::remove_file(other)?;
+        }
+        File::open(&self.dir)?.sync_all()
+    }
+
+    /// Whether the newest file was set aside, and no other has taken its place.
+    pub fn wanting(&self) -> bool {
+        self.wanting.load(Ordering::SeqCst)
     }
 
     /// Files with a suffix, in no order. Names are zero-padded, so that their order is that of their
@@ -133,6 +164,24 @@ mod tests {
             1,
             "older and unfinished files are gone"
         );
+        Ok(())
+    }
+
+    #[test]
+    fn a_damaged_file_is_kept_aside_and_wanted_anew() -> io::Result<()> {
+        let dir = tempfile::tempdir()?;
+        let store = SnapshotStore::open(dir.path().join("snapshots"))?;
+        let why = io::Error::from(io::ErrorKind::InvalidData);
+        for index in 0..3 {
+            assert!(!store.wanting());
+            let file = store.publish(&write(&store, "bad"), Position { term: 1, index })?;
+            store.set_aside(&file, &why)?;
+            assert!(store.wanting() && store.newest()?.is_none());
+            assert_eq!(store.files(DAMAGED)?.len(), 1, "one is kept");
+            let good = store.publish(&write(&store, "good"), Position { term: 1, index })?;
+            store.set_aside(&SnapshotFile { path: "elsewhere".into(), size: 0 }, &why)?;
+            assert_eq!(store.newest()?, Some(good), "what is gone changes nothing");
+        }
         Ok(())
     }
 }

@@ -5,7 +5,7 @@
 //! responders fire.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, BufReader, BufWriter, Write},
     sync::{
         Arc,
@@ -30,7 +30,10 @@ use super::{
 };
 use crate::{
     log,
-    state::{self, ApplyBatch, Committed, PinnedSnapshot, Position, StateMachine, View, snapshot},
+    state::{
+        self, ApplyBatch, Committed, Corruption, PinnedSnapshot, Position, StateMachine, View,
+        snapshot::{self, SnapshotError},
+    },
     storage::EngineHome,
 };
 
@@ -150,18 +153,54 @@ fn log_id(at: Position) -> LogId {
     LogId::new_term_index(at.term, at.index)
 }
 
-/// What a snapshot file says that it covers; reads and checks all of it.
+/// What a snapshot file says that it covers; reads and checks all of it. For the errors, see [`is_damage`].
 pub fn check_snapshot(file: &SnapshotFile) -> io::Result<SnapshotMeta> {
-    let summary = snapshot::verify(BufReader::new(File::open(file.path())?)).map_err(io::Error::other)?;
-    meta(summary.header.applied, summary.header.membership)
+    let header = snapshot::verify(BufReader::new(File::open(file.path())?)).map_err(unusable)?.header;
+    meta(header.applied, header.membership)
 }
 
-/// Builds a state from a snapshot file in a generation of its own, and makes it the current one.
-pub fn load_snapshot(home: &dyn EngineHome, file: &SnapshotFile) -> Result<StateMachine, String> {
-    let fresh = home.create_fresh().map_err(|e| e.to_string())?;
-    let source = BufReader::new(File::open(file.path()).map_err(|e| e.to_string())?);
-    let machine = StateMachine::load(fresh.engine.clone(), source).map_err(|e| e.to_string())?;
-    home.adopt(fresh).map_err(|e| e.to_string())?;
+/// What a snapshot file says that it covers. Says nothing about the rest of it.
+pub fn read_meta(file: &SnapshotFile) -> io::Result<SnapshotMeta> {
+    let header = snapshot::read_header(BufReader::new(File::open(file.path())?)).map_err(unusable)?;
+    meta(header.applied, header.membership)
+}
+
+/// Sets a published file aside if `check` finds it damaged. Without the data: the caller knows that the state
+/// is there, or the log from its beginning.
+pub fn inspect(
+    snapshots: &SnapshotStore,
+    file: &SnapshotFile,
+    check: fn(&SnapshotFile) -> io::Result<SnapshotMeta>,
+) -> io::Result<()> {
+    match check(file) {
+        Err(error) if is_damage(&error) => snapshots.set_aside(file, &error),
+        checked => checked.map(drop),
+    }
+}
+
+/// Whether an error speaks against the bytes of a snapshot file: no attempt more will help. Any other says
+/// that they could not be read just now.
+pub fn is_damage(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidData
+}
+
+/// A format that this version does not know is as good as damage: the state takes its place, in one that it
+/// knows.
+fn unusable(error: SnapshotError) -> io::Error {
+    match error {
+        SnapshotError::Io(error) => error,
+        SnapshotError::NotEmpty | SnapshotError::State(Corruption::Engine(_)) => io::Error::other(error),
+        error => io::Error::new(io::ErrorKind::InvalidData, error),
+    }
+}
+
+/// Builds a state from a snapshot file in a generation of its own, and makes it the current one. For the
+/// errors, see [`is_damage`].
+pub fn load_snapshot(home: &dyn EngineHome, file: &SnapshotFile) -> io::Result<StateMachine> {
+    let fresh = home.create_fresh().map_err(io::Error::other)?;
+    let source = BufReader::new(File::open(file.path())?);
+    let machine = StateMachine::load(fresh.engine.clone(), source).map_err(unusable)?;
+    home.adopt(fresh).map_err(io::Error::other)?;
     Ok(machine)
 }
 
@@ -169,7 +208,8 @@ fn meta(applied: Option<Position>, membership: Option<state::Membership>) -> io:
     let last_membership = match membership {
         None => StoredMembership::default(),
         Some((at, bytes)) => {
-            let membership = codec::decode_membership(bytes).map_err(io::Error::other)?;
+            let undecodable = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+            let membership = codec::decode_membership(bytes).map_err(undecodable)?;
             StoredMembership::new(Some(log_id(at)), membership)
         }
     };
@@ -226,7 +266,7 @@ impl RaftStateMachine<TypeConfig> for Applier {
         let (snapshots, home) = (self.snapshots.clone(), self.home.clone());
         let loaded = spawn_blocking(move || -> io::Result<StateMachine> {
             let file = snapshots.publish(snapshot.path(), last.into())?;
-            load_snapshot(&*home, &file).map_err(io::Error::other)
+            load_snapshot(&*home, &file)
         });
         self.machine.replace(loaded.await.map_err(io::Error::other)??);
         self.replaced();
@@ -234,11 +274,19 @@ impl RaftStateMachine<TypeConfig> for Applier {
         Ok(())
     }
 
+    /// To openraft a snapshot that it needs and does not get is a fatal error. The state holds all that a
+    /// damaged file held: another one is taken, on the spot if need be.
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot<SnapshotFile>>> {
-        let Some(file) = self.snapshots.newest()? else { return Ok(None) };
-        let header =
-            snapshot::read_header(BufReader::new(File::open(file.path())?)).map_err(io::Error::other)?;
-        Ok(Some(Snapshot { meta: meta(header.applied, header.membership)?, snapshot: file }))
+        if let Some(file) = self.snapshots.newest()? {
+            match read_meta(&file) {
+                Err(error) if is_damage(&error) => self.snapshots.set_aside(&file, &error)?,
+                read => return Ok(Some(Snapshot { meta: read?, snapshot: file })),
+            }
+        }
+        if !self.snapshots.wanting() || self.machine.applied().is_none() {
+            return Ok(None);
+        }
+        self.get_snapshot_builder().await.build_snapshot().await.map(Some)
     }
 }
 
@@ -264,14 +312,49 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     }
 }
 
+/// Writes and publishes a snapshot. What is unfinished when that fails is removed: it would take the space,
+/// for want of which it may have failed.
 fn write_snapshot(
     snapshots: &SnapshotStore,
     pinned: &PinnedSnapshot,
     last: LogId,
 ) -> io::Result<SnapshotFile> {
     let path = snapshots.unfinished();
-    let mut out = BufWriter::new(File::create(&path)?);
-    pinned.write(&mut out).map_err(io::Error::other)?;
-    out.flush()?;
-    snapshots.publish(&path, last.into())
+    let write = || -> io::Result<()> {
+        let mut out = BufWriter::new(File::create(&path)?);
+        pinned.write(&mut out).map_err(io::Error::other)?;
+        out.flush()
+    };
+    let published = write().and_then(|()| snapshots.publish(&path, last.into()));
+    if published.is_err() {
+        // Published means renamed: then there is nothing here to remove.
+        let _ = fs::remove_file(&path);
+    }
+    published
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::MemoryEngine;
+
+    #[test]
+    fn a_snapshot_that_fails_leaves_nothing_that_takes_space() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let snapshots = SnapshotStore::open(dir.path().to_owned()).expect("a directory");
+        let mut machine = StateMachine::open(Arc::new(MemoryEngine::new())).expect("an empty state");
+        let mut batch = machine.begin();
+        machine.note(&mut batch, Position { term: 1, index: 0 }).expect("a blank entry");
+        machine.commit(batch).expect("a commit");
+        let last = LogId::new_term_index(1, 0);
+        // Something in the way of its publication.
+        let taken = dir.path().join(format!("{:020}-{:020}.snapshot", 0, 1));
+        fs::create_dir(&taken).expect("a directory");
+        write_snapshot(&snapshots, &machine.pin(), last).expect_err("a directory is in the way");
+        assert_eq!(fs::read_dir(dir.path()).expect("a directory").count(), 1, "what was in the way");
+
+        fs::remove_dir(&taken).expect("the way is free");
+        let file = write_snapshot(&snapshots, &machine.pin(), last).expect("control: a snapshot");
+        assert_eq!(snapshots.newest().expect("a directory"), Some(file));
+    }
 }

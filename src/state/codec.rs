@@ -43,11 +43,25 @@ pub(super) fn open(sealed: &[u8], version: u8) -> Result<Input<'_>, Malformed> {
     Ok(input)
 }
 
+/// The same for a body of any version up to `newest`; says which.
+pub(super) fn open_upto(sealed: &[u8], newest: u8) -> Result<(u8, Input<'_>), Malformed> {
+    match sealed.first() {
+        Some(version) if (1..=newest).contains(version) => Ok((*version, open(sealed, *version)?)),
+        Some(_) => Err(Malformed("unknown version")),
+        None => Err(Malformed("cut short")),
+    }
+}
+
 fn checksum(version: u8, body: &[u8]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&[version]);
     hasher.update(body);
     hasher.finalize()
+}
+
+/// The checksum in the envelope of sealed bytes.
+pub(super) fn checksum_of(sealed: &[u8]) -> u32 {
+    sealed[1..].first_chunk().map_or(0, |bytes| u32::from_le_bytes(*bytes))
 }
 
 /// Seven bits per byte, least first.

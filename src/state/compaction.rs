@@ -24,13 +24,15 @@ use super::{
     block::{self, BLOCK_BYTES, Block, Packer, Record, RecordId},
     codec::{self, Malformed, put_varint},
     core::Core,
+    tally::Tally,
 };
 use crate::{
     storage::{Batch, Engine, Key},
     types::{FIRST_REVISION, Revision},
 };
 
-const PROGRESS_VERSION: u8 = 1;
+/// Version 1 had no tally: nothing was removed that a tally knew of.
+const PROGRESS_VERSION: u8 = 2;
 
 /// Keys forgotten under one lock.
 const FORGET_KEYS: usize = 256;
@@ -42,6 +44,8 @@ pub(super) struct Progress {
     target: Revision,
     /// The next block to look at; `None`: all done up to `target`.
     next: Option<RecordId>,
+    /// The records removed.
+    pub removed: Tally,
     /// Snapshots that are being built.
     pub pins: usize,
 }
@@ -49,13 +53,16 @@ pub(super) struct Progress {
 impl Progress {
     pub fn load(engine: &dyn Engine) -> Result<Progress, Corruption> {
         match engine.get(&Key::Compaction.encode())? {
-            None => Ok(Progress { target: FIRST_REVISION, next: None, pins: 0 }),
+            None => {
+                let removed = Tally::default();
+                Ok(Progress { target: FIRST_REVISION, next: None, removed, pins: 0 })
+            }
             Some(sealed) => Progress::decode(&sealed).map_err(|why| Corruption::damaged("compaction", why)),
         }
     }
 
     fn decode(sealed: &[u8]) -> Result<Progress, Malformed> {
-        let mut input = codec::open(sealed, PROGRESS_VERSION)?;
+        let (version, mut input) = codec::open_upto(sealed, PROGRESS_VERSION)?;
         let target = input.varint()?;
         let next = match input.u8()? {
             0 => None,
@@ -66,8 +73,9 @@ impl Progress {
             }
             _ => return Err(Malformed("neither a block nor none")),
         };
+        let removed = if version == 1 { Tally::default() } else { Tally::read(&mut input)? };
         input.end()?;
-        Ok(Progress { target, next, pins: 0 })
+        Ok(Progress { target, next, removed, pins: 0 })
     }
 
     fn put(&self, batch: &mut Batch) {
@@ -78,6 +86,7 @@ impl Progress {
             put_varint(&mut out, next.main);
             put_varint(&mut out, u64::from(next.sub));
         }
+        self.removed.put(&mut out);
         batch.put(Key::Compaction.encode(), codec::seal(out, PROGRESS_VERSION));
     }
 
@@ -126,6 +135,7 @@ impl Compactor {
         let target = progress.target;
         let mut rewrite = Rewrite::new(&core, target);
         progress.next = rewrite.run(from, bytes)?;
+        rewrite.dropped.iter().for_each(|record| progress.removed.add(record.entry.id()));
         progress.put(&mut rewrite.batch);
         core.engine.write(&rewrite.batch)?;
         rewrite.forget();

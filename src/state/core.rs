@@ -16,6 +16,7 @@ use super::{
     index::Index,
     journal::Journal,
     leases::Leases,
+    tally::Tally,
 };
 use crate::{
     storage::{Batch, Engine, Key},
@@ -25,7 +26,8 @@ use crate::{
 /// Keys of the index that are visited under one lock: some 100 µs at most.
 const CHUNK_KEYS: usize = 1024;
 
-const HEAD_VERSION: u8 = 1;
+/// Version 1 had no tally.
+const HEAD_VERSION: u8 = 2;
 const MEMBERSHIP_VERSION: u8 = 1;
 
 /// What becomes visible in one instant.
@@ -35,6 +37,8 @@ pub(super) struct Published {
     pub head: Head,
     pub membership: Option<Membership>,
     pub leases: Leases,
+    /// The records ever added to the engine.
+    pub added: Tally,
 }
 
 impl Published {
@@ -64,9 +68,9 @@ pub(super) struct Core {
 impl Core {
     /// Reads the engine: one scan over all records.
     pub fn open(engine: Arc<dyn Engine>) -> Result<Core, Corruption> {
-        let head = match engine.get(&Key::Head.encode())? {
+        let (head, inventory) = match engine.get(&Key::Head.encode())? {
             Some(sealed) => decode_head(&sealed).map_err(|why| Corruption::damaged("head", why))?,
-            None => Head::default(),
+            None => (Head::default(), Some(Inventory::default())),
         };
         let membership = match engine.get(&Key::Membership.encode())? {
             Some(sealed) => {
@@ -74,10 +78,14 @@ impl Core {
             }
             None => None,
         };
-        let index = build_index(&*engine, head)?;
+        let (index, found) = build_index(&*engine, head)?;
         let progress = Progress::load(&*engine)?;
+        let added = check_tally(inventory.map(|all| all.added), progress.removed, found)?;
         let (journal, leases) = Journal::load(&*engine)?;
-        let published = RwLock::new(Published { index, head, membership, leases });
+        if inventory.is_some_and(|all| all.journal != journal.sealed) {
+            return Err(Corruption::Damaged("the end of the journal of leases is lost".to_owned()));
+        }
+        let published = RwLock::new(Published { index, head, membership, leases, added });
         Ok(Core { engine, published, progress: Mutex::new(progress), journal: Mutex::new(journal) })
     }
 
@@ -126,24 +134,42 @@ impl Core {
     }
 }
 
-/// Adds the head to a batch.
-pub(super) fn put_head(batch: &mut Batch, head: &Head) {
-    let mut out = codec::unsealed(32);
+/// What must be in the engine beside the head: else a part of it is lost.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Inventory {
+    /// The records ever added.
+    pub added: Tally,
+    /// The checksum of the journal's last record; 0: it has none.
+    pub journal: u32,
+}
+
+/// Adds the head to a batch, with what is in the engine once it is written.
+pub(super) fn put_head(batch: &mut Batch, head: &Head, inventory: Inventory) {
+    let mut out = codec::unsealed(48);
     put_varint(&mut out, head.revision);
     put_varint(&mut out, head.compact_revision);
     put_position(&mut out, head.applied);
+    inventory.added.put(&mut out);
+    out.extend_from_slice(&inventory.journal.to_le_bytes());
     batch.put(Key::Head.encode(), codec::seal(out, HEAD_VERSION));
 }
 
-fn decode_head(sealed: &[u8]) -> Result<Head, Malformed> {
-    let mut input = codec::open(sealed, HEAD_VERSION)?;
+fn decode_head(sealed: &[u8]) -> Result<(Head, Option<Inventory>), Malformed> {
+    let (version, mut input) = codec::open_upto(sealed, HEAD_VERSION)?;
     let (revision, compact_revision) = (input.varint()?, input.varint()?);
     let applied = read_position(&mut input)?;
+    let inventory = match version {
+        1 => None,
+        _ => {
+            let added = Tally::read(&mut input)?;
+            Some(Inventory { added, journal: u32::from_le_bytes(input.array()?) })
+        }
+    };
     input.end()?;
     if compact_revision > revision {
         return Err(Malformed("compacted beyond its revision"));
     }
-    Ok(Head { applied, revision, compact_revision })
+    Ok((Head { applied, revision, compact_revision }, inventory))
 }
 
 /// Adds the membership to a batch.
@@ -180,8 +206,20 @@ pub(super) fn read_position(input: &mut Input) -> Result<Option<Position>, Malfo
     }
 }
 
-fn build_index(engine: &dyn Engine, head: Head) -> Result<Index, Corruption> {
-    let mut index = Index::default();
+/// Compares the records found with those that should be there; gives those ever added, also where an older
+/// version did not count them.
+fn check_tally(added: Option<Tally>, removed: Tally, found: Tally) -> Result<Tally, Corruption> {
+    let Some(added) = added else { return Ok(found.plus(removed)) };
+    let expected = added.minus(removed);
+    if found == expected {
+        return Ok(added);
+    }
+    let (found, expected) = (found.count, expected.count);
+    Err(Corruption::Damaged(format!("{found} records, not the {expected} that were written: a part is lost")))
+}
+
+fn build_index(engine: &dyn Engine, head: Head) -> Result<(Index, Tally), Corruption> {
+    let (mut index, mut found) = (Index::default(), Tally::default());
     let mut last = RecordId::default();
     for block in block::scan(engine, RecordId::default(), &Key::blocks_end()) {
         for record in block?.records()? {
@@ -193,10 +231,11 @@ fn build_index(engine: &dyn Engine, head: Head) -> Result<Index, Corruption> {
                 )));
             }
             last = id;
+            found.add(id);
             index.insert(&record.key, record.entry);
         }
     }
-    Ok(index)
+    Ok((index, found))
 }
 
 /// A key that exists, without its value.

@@ -8,8 +8,9 @@ use super::{
     Applied, ApplyBatch, Command, Compactor, Corruption, Event, Membership, PinnedSnapshot, Position,
     StateReader, apply,
     block::{BLOCK_BYTES, Packer},
-    core::{self, Core},
+    core::{self, Core, Inventory},
     leases::Change,
+    tally::Tally,
 };
 use crate::{
     storage::{Batch, Engine},
@@ -141,13 +142,16 @@ impl StateMachine {
         if !batch.is_on(&self.core) {
             return Err(Corruption::StaleBatch { begun: batch.begun(), applied: self.applied() });
         }
-        self.core.engine.write(&self.encode(&batch))?;
+        let mut added = self.core.read().added;
+        batch.new_records().for_each(|record| added.add(record.entry.id()));
+        self.core.engine.write(&self.encode(&batch, added))?;
         {
             let mut published = self.core.write();
             for record in batch.new_records() {
                 published.index.insert(&record.key, record.entry);
             }
             published.head = batch.head;
+            published.added = added;
             if let Some(membership) = &batch.membership {
                 published.membership = Some(membership.clone());
             }
@@ -169,18 +173,22 @@ impl StateMachine {
         *self.shared.core.write().unwrap_or_else(PoisonError::into_inner) = self.core.clone();
     }
 
-    fn encode(&self, batch: &ApplyBatch) -> Batch {
+    fn encode(&self, batch: &ApplyBatch, added: Tally) -> Batch {
         let mut packer = Packer::new(BLOCK_BYTES);
         batch.new_records().for_each(|record| packer.push(record));
         let mut writes = Batch::default();
         for (name, block) in packer.finish() {
             writes.put(name.key().encode(), block);
         }
-        self.core.journal().commit(batch.lease_changes(), &batch.leases, &mut writes);
+        let journal = {
+            let mut journal = self.core.journal();
+            journal.commit(batch.lease_changes(), &batch.leases, &mut writes);
+            journal.sealed
+        };
         if let Some(membership) = &batch.membership {
             core::put_membership(&mut writes, membership);
         }
-        core::put_head(&mut writes, &batch.head);
+        core::put_head(&mut writes, &batch.head, Inventory { added, journal });
         writes
     }
 }

@@ -11,7 +11,7 @@
 //!
 //! ```text
 //!   engine   blocks of records by (main, sub) · journal of leases and sessions
-//!            head {applied, revision, compact revision} · membership
+//!            head {applied, revision, compact revision, tally} · membership
 //!   memory   index: key -> its history, without values; lease -> its keys; rebuilt by one scan at open
 //!            leases and sessions, replayed from their journal
 //! ```
@@ -62,6 +62,7 @@ mod range;
 mod reader;
 pub mod snapshot;
 mod stored;
+mod tally;
 mod txn;
 mod validate;
 mod view;

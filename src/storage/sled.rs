@@ -11,10 +11,13 @@
 //! instead.
 
 use std::{
-    fs, io,
+    fs::{self, File},
+    io,
     panic::{AssertUnwindSafe, catch_unwind},
     path::{Path, PathBuf},
     sync::atomic::{AtomicBool, Ordering},
+    thread,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -26,6 +29,11 @@ use super::{Batch, Engine, EngineError, Pair};
 /// own, rewritten whole at each change. The state's blocks are 8 KiB, and a page holds up to 17.
 const SEGMENT_BYTES: usize = 2 << 20;
 
+/// Between two looks at whether a former user has let go of the database.
+const RELEASE_LOOK: Duration = Duration::from_millis(5);
+/// So many looks before it is refused.
+const RELEASE_LOOKS: u32 = 1000;
+
 /// A sled database in a directory of its own.
 pub struct SledEngine {
     // Before `directory`: closed before its files are removed.
@@ -36,6 +44,7 @@ pub struct SledEngine {
 impl SledEngine {
     /// Opens the database in `path`, or creates it. `cache_bytes` bounds sled's page cache, roughly.
     pub fn open(path: &Path, cache_bytes: u64) -> Result<SledEngine, EngineError> {
+        wait_for_release(&path.join("db"), RELEASE_LOOKS)?;
         let config = sled::Config::new()
             .path(path)
             .cache_capacity(cache_bytes)
@@ -95,6 +104,21 @@ impl Engine for SledEngine {
     fn size(&self) -> u64 {
         self.db.size_on_disk().unwrap_or(0)
     }
+}
+
+/// Waits until the lock on sled's file is free. sled holds it a little longer than its `Db` lives (jobs of
+/// its thread pool still under way hold the file too), and takes a held one for an error like any other: a
+/// sound state would be called damaged.
+fn wait_for_release(path: &Path, looks: u32) -> Result<(), EngineError> {
+    let Ok(file) = File::open(path) else { return Ok(()) };
+    for _ in 0..looks {
+        if file.try_lock().is_ok() {
+            return file.unlock().map_err(|error| EngineError::Io { what: "unlock the state".into(), error });
+        }
+        thread::park_timeout(RELEASE_LOOK);
+    }
+    let error = io::Error::new(io::ErrorKind::WouldBlock, format!("{} is in use", path.display()));
+    Err(EngineError::Io { what: "open the state".into(), error })
 }
 
 /// The files of an engine, removed with it if it was replaced or never taken into use.
@@ -167,6 +191,23 @@ mod tests {
 
     fn is_io(error: EngineError) -> bool {
         matches!(error, EngineError::Io { .. })
+    }
+
+    #[test]
+    fn an_engine_whose_former_user_lets_go_late_is_neither_refused_nor_damaged() {
+        let dir = tempfile::tempdir().expect("a directory");
+        drop(SledEngine::open(dir.path(), 1 << 20).expect("an engine"));
+        let path = dir.path().join("db");
+        wait_for_release(&path, RELEASE_LOOKS).expect("it is free");
+        let former = File::open(&path).expect("sled's file");
+        former.lock().expect("a lock");
+        assert!(is_io(wait_for_release(&path, 2).expect_err("in use")), "that says nothing against the data");
+        let letting_go = thread::spawn(move || {
+            thread::park_timeout(Duration::from_millis(100));
+            drop(former);
+        });
+        drop(SledEngine::open(dir.path(), 1 << 20).expect("it waits"));
+        letting_go.join().expect("no panic");
     }
 
     #[test]

@@ -12,4 +12,5 @@ mod members;
 mod restart;
 mod snapshots;
 mod standing;
+mod transfer;
 mod unsynced;

@@ -8,9 +8,10 @@ use openraft::{
     type_config::TypeConfigExt,
 };
 use quorate::{
-    log::{Disk, Driver, RaftLog},
+    log::{Disk, Driver, Position, RaftLog},
     raft::{
         log_store::{LogStore, READ_BYTES_MAX},
+        snapshots::SnapshotStore,
         types::{Entry, EntryPayload, LogId, Proposal, TypeConfig, Vote},
     },
     state::{Command, Operation},
@@ -107,6 +108,41 @@ async fn barrier_waits_for_all_before_it() {
     assert!(barrier.as_mut().now_or_never().is_none(), "the purge is not on disk");
     driver.pump(1);
     assert!(ready(barrier));
+}
+
+/// openraft purges up to the snapshot that it knows of; its file may have turned out to be damaged.
+#[tokio::test]
+async fn entries_stay_while_the_snapshot_that_covers_them_is_damaged() {
+    let dir = tempfile::tempdir().unwrap();
+    let snapshots = Arc::new(SnapshotStore::open(dir.path().join("snapshots")).unwrap());
+    let publish = |index| {
+        let path = snapshots.unfinished();
+        std::fs::write(&path, "x").unwrap();
+        snapshots.publish(&path, Position { term: 1, index }).unwrap()
+    };
+    let (store, log, _driver) = store(1 << 20);
+    let mut store = store.beside(snapshots.clone());
+    append(&mut store, (0..9).map(|index| blank(1, index))).await;
+    let file = publish(5);
+    store.purge(id(1, 2)).await.unwrap();
+    assert_eq!(log.state().purged.map(|at| at.index), Some(2), "control: the file is sound");
+
+    snapshots.set_aside(&file, &io::ErrorKind::InvalidData.into()).unwrap();
+    store.purge(id(1, 4)).await.unwrap();
+    assert_eq!(log.state().purged.map(|at| at.index), Some(2), "nothing covers them");
+    publish(7);
+    store.purge(id(1, 6)).await.unwrap();
+    assert_eq!(log.state().purged.map(|at| at.index), Some(6), "the next purge takes them along");
+
+    let file = snapshots.newest().unwrap().unwrap();
+    snapshots.set_aside(&file, &io::ErrorKind::InvalidData.into()).unwrap();
+    store.purge(id(1, 20)).await.unwrap();
+    append(&mut store, [blank(1, 21)]).await;
+    assert_eq!(
+        log.state().purged.map(|at| at.index),
+        Some(20),
+        "an installed snapshot covers what was not here"
+    );
 }
 
 #[tokio::test]

@@ -1,7 +1,11 @@
 //! A follower that was away for so long that the log it needs is gone: it comes back by a snapshot, while
 //! writes go on. 3,000 entries by default; `QUORATE_SNAPSHOT_ENTRIES=200000` is the long run.
 
-use std::time::Duration;
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use crate::support::{
     SOON,
@@ -95,4 +99,71 @@ async fn a_damaged_state_is_rebuilt_from_snapshot_and_log() {
     cluster.wait_all_ready().await;
     acknowledged.verify(&cluster, "damaged/").await;
     assert!(cluster.log(2).contains("rebuil"), "it must say loudly that it rebuilds");
+}
+
+fn snapshots_in(dir: &Path, suffix: &str) -> Vec<PathBuf> {
+    let files = fs::read_dir(dir.join("snapshots")).expect("a directory").map(|entry| entry.expect("a file"));
+    files.map(|file| file.path()).filter(|path| path.to_string_lossy().ends_with(suffix)).collect()
+}
+
+/// Flips a byte of the newest snapshot: `per_mille` of its length from its beginning.
+fn damage_snapshot(dir: &Path, per_mille: usize) {
+    let path = snapshots_in(dir, ".snapshot").into_iter().max().expect("a snapshot");
+    let mut bytes = fs::read(&path).expect("a readable file");
+    let at = (bytes.len() * per_mille / 1000).max(25);
+    bytes[at] ^= 0xff;
+    fs::write(&path, bytes).expect("a writable file");
+}
+
+/// A new snapshot has taken the place of the damaged one, which is kept.
+async fn taken_anew(dir: &Path) {
+    eventually("a new snapshot", SOON, async || {
+        let (new, old) = (snapshots_in(dir, ".snapshot").len(), snapshots_in(dir, ".damaged").len());
+        if (new, old) == (1, 1) { Ok(()) } else { Err(format!("{new} sound, {old} damaged")) }
+    })
+    .await;
+}
+
+/// The leader would send the same bytes for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_follower_left_behind_comes_back_though_the_snapshot_is_damaged() {
+    let mut cluster = Cluster::start(spec("wal")).await;
+    let leader = cluster.leader().await;
+    let away = cluster.ids().into_iter().find(|id| *id != leader).expect("three members");
+    cluster.kill(away);
+    let acknowledged = Acknowledged::default();
+    let load = Load::start(&cluster, Workload::small("bad/"), acknowledged.clone());
+    acknowledged.grows_by(2_000, Duration::from_secs(120)).await;
+    load.finish().await;
+    let node = cluster.node(leader);
+    eventually("the log is purged", SOON, async || {
+        let first = node.status().await.map_err(|error| error.to_string())?.first_log_index;
+        if first > 1000 { Ok(()) } else { Err(format!("it begins at {first}")) }
+    })
+    .await;
+    damage_snapshot(cluster.data_dir(leader).as_ref(), 500);
+    cluster.launch(away, &[]);
+    cluster.wait_ready(away).await;
+    acknowledged.verify(&cluster, "bad/").await;
+    taken_anew(cluster.data_dir(leader).as_ref()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_snapshot_keeps_no_member_with_state_and_log_from_starting() {
+    let mut cluster = Cluster::start(spec("wal")).await;
+    let acknowledged = Acknowledged::default();
+    let load = Load::start(&cluster, Workload::small("own/"), acknowledged.clone());
+    acknowledged.grows_by(1_000, Duration::from_secs(120)).await;
+    load.finish().await;
+    for id in cluster.ids() {
+        cluster.kill(id);
+    }
+    // Its header; and its middle, which nobody needs now.
+    damage_snapshot(cluster.data_dir(1).as_ref(), 0);
+    damage_snapshot(cluster.data_dir(2).as_ref(), 500);
+    cluster.launch_all(&[]);
+    cluster.wait_all_ready().await;
+    acknowledged.verify(&cluster, "own/").await;
+    taken_anew(cluster.data_dir(1).as_ref()).await;
+    taken_anew(cluster.data_dir(2).as_ref()).await;
 }

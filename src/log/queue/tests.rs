@@ -1,4 +1,5 @@
-//! What happens when calls overlap: a backend that lets the test act in the middle of a read.
+//! What happens when calls overlap (a backend that lets the test act in the middle of a read), and when the
+//! backend panics.
 
 use std::sync::OnceLock;
 
@@ -115,4 +116,58 @@ fn committed_position_alone_costs_no_sync() {
     assert_eq!(queue.queued(), 1, "only the last one matters");
     queue.pump(usize::MAX);
     assert_eq!(log.stats().syncs, 1);
+}
+
+/// A backend whose every call panics, as sled does over some damage.
+struct Panicking;
+
+impl Backend for Panicking {
+    fn commit(&self, _ops: &[Op], _sync: bool) -> io::Result<()> {
+        panic!("a broken page")
+    }
+
+    fn read(&self, _range: Range<u64>, _bytes_max: usize) -> io::Result<Vec<Record>> {
+        panic!("a broken page")
+    }
+
+    fn size(&self) -> u64 {
+        0
+    }
+
+    fn close(&self) -> io::Result<()> {
+        panic!("a broken page")
+    }
+}
+
+/// The error that a completion gets, if it is called before the test's patience ends.
+fn fate(submit: impl FnOnce(Completion) -> io::Result<()>) -> String {
+    let (sender, receiver) = std::sync::mpsc::sync_channel(1);
+    let submitted = submit(Box::new(move |result| sender.send(result).unwrap()));
+    let told = receiver.recv_timeout(std::time::Duration::from_secs(20)).expect("the completion is called");
+    drop(submitted);
+    told.unwrap_err().to_string()
+}
+
+#[test]
+fn panic_of_the_writer_ends_the_log_instead_of_leaving_all_waiting() {
+    let queue = Queue::new(Box::new(Panicking), LogState::default(), None);
+    let log = QueuedLog::threaded(queue).unwrap();
+    let expected = "the log has failed: the log store panicked: a broken page";
+    assert_eq!(fate(|done| log.append(vec![record(1, 0)], done)), expected);
+    assert_eq!(fate(|done| log.append(vec![record(1, 1)], done)), expected, "so does what comes after it");
+    assert_eq!(fate(|done| log.save_vote(Vote::default(), done)), expected);
+    assert_eq!(fate(|done| log.sync(done)), expected);
+    assert_eq!(log.read(0..1, 1).unwrap_err().to_string(), expected);
+    assert_eq!(log.close().unwrap_err().to_string(), expected);
+}
+
+#[test]
+fn panic_of_a_reader_is_an_error_of_the_read() {
+    let at = Position { term: 1, index: 0 };
+    let state = LogState { last: Some(at), ..LogState::default() };
+    let log = QueuedLog::pumped(Queue::new(Box::new(Panicking), state, Some(0)));
+    let error = log.read(0..1, 1).unwrap_err().to_string();
+    assert_eq!(error, "the log store panicked: a broken page");
+    let error = log.close().unwrap_err().to_string();
+    assert_eq!(error, "the log has failed: the log store panicked: a broken page", "nor who closes it");
 }

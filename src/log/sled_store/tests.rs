@@ -55,7 +55,7 @@ fn truncation_cuts_a_pack() {
 #[test]
 fn failed_sync_ends_the_log() {
     let dir = tempfile::tempdir().unwrap();
-    let db = config(dir.path()).open().unwrap();
+    let db = open_db(dir.path()).unwrap();
     // It cannot be synced: EINVAL.
     let file = File::open("/dev/null").unwrap();
     let (store, state) = SledStore::recover(db, file).unwrap();
@@ -75,10 +75,27 @@ fn lost_pack_is_an_error() {
         wait(|done| log.append(vec![record(index, 10)], done)).unwrap();
     }
     log.close().unwrap();
-    let db = config(dir.path()).open().unwrap();
+    let db = open_db(dir.path()).unwrap();
     db.remove(key(1, 0)).unwrap();
     db.flush().unwrap();
     drop(db);
     let Err(error) = open(dir.path()) else { panic!("opened with a hole") };
     assert_eq!(error.to_string(), "entries 1 to 1 are missing");
+}
+
+#[test]
+fn log_whose_former_self_lets_go_late_opens() {
+    let dir = tempfile::tempdir().unwrap();
+    open(dir.path()).unwrap().close().unwrap();
+    let path = dir.path().join("db");
+    wait_for_release(&path, RELEASE_LOOKS).unwrap();
+    let former = File::open(&path).unwrap();
+    former.lock().unwrap();
+    assert_eq!(wait_for_release(&path, 2).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    let letting_go = thread::spawn(move || {
+        thread::park_timeout(Duration::from_millis(100));
+        drop(former);
+    });
+    open(dir.path()).unwrap().close().unwrap();
+    letting_go.join().unwrap();
 }

@@ -3,7 +3,9 @@ use bytes::Bytes;
 use super::*;
 use crate::{
     log::{Disk, Record},
-    storage::{Engine, Fresh, MemoryHome},
+    state::{Command, Operation},
+    storage::{Batch, Engine, Fresh, Key, MemoryHome},
+    types::Put,
 };
 
 /// A state that has applied blank entries of term 1 up to `last`.
@@ -52,12 +54,91 @@ fn a_state_that_the_log_contradicts_is_rebuilt() {
     assert_eq!(recovered(3, &*log_of(&[1, 1, 1], None)), Ok(None), "ahead of the log (hazard H3)");
 }
 
+/// After a power cut: the engine has its newest part, and lacks one from its middle.
+#[test]
+fn a_state_that_lost_records_is_rebuilt() {
+    let home = MemoryHome::new();
+    let engine = home.open_current().expect("an engine");
+    let mut machine = StateMachine::open(engine.clone()).expect("an empty state");
+    for index in 0..3 {
+        let mut batch = machine.begin();
+        let put = Put { key: format!("k{index}").into(), ..Put::default() };
+        let command = Command::from(Operation::Put(put));
+        machine.apply(&mut batch, Position { term: 1, index }, &command).expect("a put");
+        machine.commit(batch).expect("a commit");
+    }
+    let blocks: Vec<_> = engine.scan(&[], &Key::blocks_end()).map(|pair| pair.expect("a block").0).collect();
+    let mut lost = Batch::default();
+    lost.delete(blocks[1].clone());
+    engine.write(&lost).expect("a write");
+
+    let dir = tempfile::tempdir().expect("a directory");
+    let snapshots = SnapshotStore::open(dir.path().join("snapshots")).expect("a directory");
+    let machine = open_state(&home, &snapshots, &*log_of(&[1, 1, 1, 1], None)).expect("the log is whole");
+    assert_eq!(machine.applied(), None, "it begins anew");
+}
+
 #[test]
 fn what_cannot_be_rebuilt_is_refused_with_its_reason() {
     let refused = recovered(3, &*log_of(&[1, 1, 1, 2, 2], Some(1))).expect_err("no snapshot");
     assert!(refused.contains("no snapshot closes the gap"), "{refused}");
     let refused = recovered(1, &*log_of(&[1, 1, 1, 1, 1], Some(3))).expect_err("no snapshot");
     assert!(refused.contains("no snapshot closes the gap"), "{refused}");
+}
+
+/// A snapshot of a state that has applied blank entries of term 1 up to `last`, with one bit flipped at `at`.
+fn damaged_snapshot(dir: &std::path::Path, last: u64, at: usize) -> SnapshotStore {
+    let snapshots = SnapshotStore::open(dir.join("snapshots")).expect("a directory");
+    let state = home_at(last).open_current().expect("an engine");
+    let mut bytes = Vec::new();
+    StateMachine::open(state).expect("a state").pin().write(&mut bytes).expect("a snapshot");
+    let at = at.min(bytes.len() - 1);
+    bytes[at] ^= 1;
+    let path = snapshots.unfinished();
+    std::fs::write(&path, bytes).expect("a file");
+    snapshots.publish(&path, log::Position { term: 1, index: last }).expect("a snapshot");
+    snapshots
+}
+
+/// Magic, the format, the header, and the footer.
+const PLACES: [usize; 4] = [1, 8, 25, usize::MAX];
+
+#[test]
+fn a_damaged_snapshot_that_nobody_needs_is_set_aside() {
+    for (place, state_to, snapshot_to) in PLACES.into_iter().flat_map(|at| [(at, 3, 2), (at, 1, 2)]) {
+        let dir = tempfile::tempdir().expect("a directory");
+        let snapshots = damaged_snapshot(dir.path(), snapshot_to, place);
+        let log = log_of(&[1, 1, 1, 1], Some(1));
+        let machine = open_state(&home_at(state_to), &snapshots, &*log).expect("state and log suffice");
+        assert_eq!(machine.applied().map(|at| at.index), Some(state_to));
+        // The body of one that the state is past is looked at later.
+        let unread = place == usize::MAX && state_to > snapshot_to;
+        assert_eq!(snapshots.wanting(), !unread, "{place}: state {state_to}, snapshot {snapshot_to}");
+    }
+}
+
+#[test]
+fn a_damaged_snapshot_is_not_missed_where_the_log_is_whole() {
+    for place in PLACES {
+        let dir = tempfile::tempdir().expect("a directory");
+        let snapshots = damaged_snapshot(dir.path(), 2, place);
+        let (contradicted, log) = (home_at(3), log_of(&[1, 1, 1, 2, 2], None));
+        let machine = open_state(&contradicted, &snapshots, &*log).expect("the log suffices");
+        assert_eq!(machine.applied(), None, "it begins anew");
+        assert!(snapshots.wanting());
+    }
+}
+
+#[test]
+fn a_damaged_snapshot_that_is_needed_is_refused_and_stays() {
+    for place in PLACES {
+        let dir = tempfile::tempdir().expect("a directory");
+        let snapshots = damaged_snapshot(dir.path(), 2, place);
+        let (contradicted, log) = (home_at(3), log_of(&[1, 1, 1, 2, 2], Some(1)));
+        let refused = open_state(&contradicted, &snapshots, &*log).err().expect("its data is needed");
+        assert!(refused.contains("cannot be rebuilt") && refused.contains(".snapshot: "), "{refused}");
+        assert!(snapshots.newest().expect("a directory").is_some(), "left as it is");
+    }
 }
 
 /// A home on a disk that refuses; it notes whether anybody called the state damaged.

@@ -75,7 +75,8 @@ impl From<AppendEntriesResponse<TypeConfig>> for pb::AppendReply {
             AppendEntriesResponse::Conflict => Reply::Conflict(true),
             AppendEntriesResponse::HigherVote(vote) => Reply::HigherVote(vote.into()),
         };
-        pb::AppendReply { result: Some(result) }
+        // What is promised is not Raft's to say: the service adds it.
+        pb::AppendReply { result: Some(result), promise_ms: 0 }
     }
 }
 

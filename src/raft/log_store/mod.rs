@@ -28,6 +28,7 @@ use tokio::sync::oneshot;
 use self::{cache::EntryCache, durable::Unsynced};
 use super::{
     codec::{self, CodecError},
+    snapshots::SnapshotStore,
     types::{Entry, LogId, TypeConfig, Vote},
 };
 use crate::log::{Completion, RaftLog, Stats};
@@ -41,6 +42,7 @@ pub const READ_BYTES_MAX: usize = 1 << 20;
 pub struct LogStore {
     log: Arc<dyn RaftLog>,
     recent: Arc<Mutex<Recent>>,
+    snapshots: Option<Arc<SnapshotStore>>,
 }
 
 /// What is known about the newest entries.
@@ -53,7 +55,20 @@ impl LogStore {
     /// A store over `log` that keeps about `cache_bytes` of recent entries decoded.
     pub fn new(log: Arc<dyn RaftLog>, cache_bytes: usize) -> Self {
         let recent = Recent { cache: EntryCache::new(cache_bytes), unsynced: Unsynced::new() };
-        LogStore { log, recent: Arc::new(Mutex::new(recent)) }
+        LogStore { log, recent: Arc::new(Mutex::new(recent)), snapshots: None }
+    }
+
+    /// The same, which keeps its entries while `snapshots` is wanting: openraft purges up to a snapshot whose
+    /// file turned out to be damaged, and does not know.
+    pub fn beside(self, snapshots: Arc<SnapshotStore>) -> Self {
+        LogStore { snapshots: Some(snapshots), ..self }
+    }
+
+    /// Whether `upto` may go. What lies beyond the last entry must, whatever else: a snapshot that was
+    /// installed covers it, and the log goes on behind it.
+    fn may_purge(&self, upto: LogId) -> bool {
+        let wanting = self.snapshots.as_ref().is_some_and(|snapshots| snapshots.wanting());
+        !wanting || self.log.state().last.is_none_or(|last| last.index < upto.index())
     }
 
     /// Waits until the entry `id`, which is in the log, is on this member's disk. Apply must not be ahead of
@@ -212,7 +227,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         Ok(())
     }
 
+    /// A purge that must not be is left to the next one, which covers it.
     async fn purge(&mut self, upto: LogId) -> io::Result<()> {
+        if !self.may_purge(upto) {
+            return Ok(());
+        }
         let mut recent = self.recent();
         self.log.purge(upto.into())?;
         recent.cache.purge(upto.index());

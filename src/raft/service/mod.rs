@@ -79,7 +79,7 @@ pub trait LeaderHandler: Send + Sync + 'static {
         &self,
         lease: LeaseId,
         options: CallOptions,
-    ) -> impl Future<Output = Result<(Duration, u64), Error>> + Send;
+    ) -> impl Future<Output = Result<(u64, Duration), Error>> + Send;
 }
 
 /// Everything of a running member that its peers' calls touch.
@@ -90,12 +90,20 @@ pub struct RaftSide<L> {
     pub log: LogStore,
     /// Where received snapshots go.
     pub snapshots: Arc<SnapshotStore>,
+    /// For how long this member elects nobody else after it heard from its leader.
+    pub promise: Duration,
     /// Until then no vote is granted: this voter may have promised a lease before it restarted (H2).
     pub vote_guard_until: Moment,
     /// Told of each message from a leader.
     pub leader_contact: Box<dyn Fn() + Send + Sync>,
     /// The node.
     pub leader: L,
+}
+
+impl<L> RaftSide<L> {
+    fn promise_ms(&self) -> u64 {
+        self.promise.as_millis() as u64
+    }
 }
 
 /// The service of one member.
@@ -220,7 +228,7 @@ impl<F: FoundingHandler, L: LeaderHandler> peer_server::Peer for PeerService<F, 
         if response.is_success() {
             (side.leader_contact)();
         }
-        Ok(Response::new(response.into()))
+        Ok(Response::new(pb::AppendReply { promise_ms: side.promise_ms(), ..response.into() }))
     }
 
     async fn vote(&self, request: Request<pb::VoteRequest>) -> Result<Response<pb::VoteReply>, Status> {
@@ -243,7 +251,8 @@ impl<F: FoundingHandler, L: LeaderHandler> peer_server::Peer for PeerService<F, 
     ) -> Result<Response<pb::SnapshotReply>, Status> {
         let side = self.admit(&request)?;
         (side.leader_contact)();
-        snapshot::receive(side, request.into_inner()).await.map(Response::new)
+        let reply = snapshot::receive(side, request.into_inner()).await?;
+        Ok(Response::new(pb::SnapshotReply { promise_ms: side.promise_ms(), ..reply }))
     }
 
     async fn transfer_leader(
@@ -296,7 +305,7 @@ impl<F: FoundingHandler, L: LeaderHandler> peer_server::Peer for PeerService<F, 
         let side = self.admit(&request)?;
         let (id, options) = named(&request);
         let told = side.leader.lease_time(request.into_inner().lease, options).await;
-        let (remaining, index) = told.map_err(|error| to_status(&error, &id))?;
+        let (index, remaining) = told.map_err(|error| to_status(&error, &id))?;
         Ok(Response::new(pb::LeaseTimeReply { remaining_ms: remaining.as_millis() as u64, index }))
     }
 

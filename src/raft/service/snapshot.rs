@@ -18,7 +18,8 @@ use crate::{
     },
 };
 
-/// Between two chunks. The sender gives up sooner.
+/// Between two chunks. The sender gives up sooner. This, and the size announced, is all that bounds a
+/// transfer: the call has no deadline.
 const IDLE: std::time::Duration = std::time::Duration::from_secs(20);
 
 /// Receives one snapshot and installs it.
@@ -129,5 +130,5 @@ async fn install(
 ) -> Result<pb::SnapshotReply, Status> {
     let response = raft.install_full_snapshot(vote, snapshot).await.map_err(fatal)?;
     log.barrier().await.map_err(fatal)?;
-    Ok(pb::SnapshotReply { vote: Some(response.vote.into()) })
+    Ok(pb::SnapshotReply { vote: Some(response.vote.into()), promise_ms: 0 })
 }

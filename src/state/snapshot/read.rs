@@ -17,9 +17,10 @@ use crate::{
         StateMachine,
         block::{BLOCK_BYTES, Block, Packer, Record, RecordId},
         codec::{Input, Malformed},
-        core::{put_head, put_membership, read_position},
+        core::{Inventory, put_head, put_membership, read_position},
         journal::Journal,
         leases::{Change, Leases},
+        tally::Tally,
     },
     storage::{Batch, Engine, Key},
 };
@@ -61,24 +62,29 @@ impl StateMachine {
             return Err(SnapshotError::NotEmpty);
         }
         let mut reader = SnapshotReader::begin(reader)?;
-        load_records(&*engine, &mut reader)?;
+        let added = load_records(&*engine, &mut reader)?;
         let mut batch = Batch::default();
         if let Some(membership) = &reader.header.membership {
             put_membership(&mut batch, membership);
         }
-        Journal::default().rewrite(&reader.leases, &mut batch);
-        put_head(&mut batch, &reader.header.head());
+        let mut journal = Journal::default();
+        journal.rewrite(&reader.leases, &mut batch);
+        let inventory = Inventory { added, journal: journal.sealed };
+        put_head(&mut batch, &reader.header.head(), inventory);
         engine.write(&batch)?;
         engine.flush()?;
         Ok(StateMachine::open(engine)?)
     }
 }
 
-fn load_records(engine: &dyn Engine, reader: &mut SnapshotReader<impl Read>) -> Result<(), SnapshotError> {
-    let mut packer = Packer::new(BLOCK_BYTES);
+fn load_records(engine: &dyn Engine, reader: &mut SnapshotReader<impl Read>) -> Result<Tally, SnapshotError> {
+    let (mut packer, mut added) = (Packer::new(BLOCK_BYTES), Tally::default());
     let (mut batch, mut bytes, mut batches) = (Batch::default(), 0, 0);
     while let Some(records) = reader.next_records()? {
-        records.iter().for_each(|record| packer.push(record));
+        for record in &records {
+            packer.push(record);
+            added.add(record.entry.id());
+        }
         for (name, block) in packer.take_full() {
             bytes += block.len();
             batch.put(name.key().encode(), block);
@@ -94,7 +100,8 @@ fn load_records(engine: &dyn Engine, reader: &mut SnapshotReader<impl Read>) -> 
     for (name, block) in packer.finish() {
         batch.put(name.key().encode(), block);
     }
-    Ok(engine.write(&batch)?)
+    engine.write(&batch)?;
+    Ok(added)
 }
 
 /// Reads a snapshot from front to back.

@@ -14,6 +14,7 @@ use quorate::{
     log::{self, Disk, Driver},
     raft::{
         log_store::LogStore,
+        promises::Promises,
         settings::settings,
         snapshots::SnapshotStore,
         state_machine::Applier,
@@ -51,6 +52,11 @@ pub fn peers(config: &Config) -> BTreeMap<u64, Peer> {
         (*id, Peer { peer_addr: addr.peer.clone(), client_addr: String::new() })
     };
     config.members.iter().map(peer).collect()
+}
+
+/// What is known of the others' promises: nothing yet.
+pub fn promises(config: &Config) -> Arc<Promises> {
+    Arc::new(Promises::new(config.promise()))
 }
 
 /// openraft as the node sets it up.

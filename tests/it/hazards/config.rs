@@ -40,8 +40,8 @@ fn h6_proportions_that_cannot_work_are_refused_by_field_and_value() {
 fn h2_a_restarted_voter_waits_longer_than_any_lease_that_it_may_have_promised() {
     for drift in [0.0, 0.05, 0.4] {
         let config = Config { clock_drift_max: drift, ..Config::default() };
-        let slowest = config.lease().div_f64(1.0 - drift);
-        let fastest = config.vote_guard().div_f64(1.0 + drift);
+        let slowest = config.lease(config.promise()).div_f64(1.0 - drift);
+        let fastest = config.vote_guard(config.promise()).div_f64(1.0 + drift);
         assert!(
             slowest < fastest,
             "drift {drift}: a slow leader's lease {slowest:?}, a fast voter's {fastest:?}"

@@ -166,7 +166,8 @@ async fn h2_who_has_promised_nothing_is_not_held() {
 }
 
 /// A peer that notes the first campaign it hears of, and answers nothing.
-struct Recorder {
+#[derive(Default)]
+pub struct Recorder {
     campaign: watch::Sender<Option<Instant>>,
 }
 
@@ -262,9 +263,34 @@ async fn h2_a_restarted_voter_does_not_campaign_while_it_is_held() {
     members.restart(1, quick).await.expect("a restart");
     let first = tokio::time::timeout(SOON, heard.wait_for(Option::is_some)).await;
     let first = first.expect("it campaigns in the end").expect("the recorder lives").expect("a moment");
-    let guard = members.node(1).config().vote_guard();
+    let config = members.node(1).config();
+    let guard = config.vote_guard(config.promise());
     assert!(first - began >= guard, "campaigned after {:?}, the guard is {guard:?}", first - began);
     serving.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn h2_a_voter_that_restarts_with_shorter_timeouts_keeps_its_longer_promise() {
+    let promise = Duration::from_secs(4);
+    let mut members = Members::start(|config| config.election_timeout_max = promise).await;
+    members.stop(3).await;
+    let began = Instant::now();
+    let short = |config: &mut Config| config.election_timeout_max = Duration::from_millis(600);
+    members.restart(3, short).await.expect("a restart");
+    let config = members.node(3).config();
+    tokio::time::sleep(config.vote_guard(config.promise()) + Duration::from_millis(300)).await;
+    let caller = members.caller(3);
+    let refused = caller.ask_for_vote(true, false).await.expect_err("its former self promised more");
+    assert!(refused.message().contains("does not vote yet"), "{refused:?}");
+
+    let path = config.data_dir.join("identity.toml");
+    eventually("it forgets what it promised", SOON, async || {
+        let identity = fs::read_to_string(&path).map_err(|error| error.to_string())?;
+        if identity.contains("promise_ms = 600") { Ok(()) } else { Err(identity) }
+    })
+    .await;
+    assert!(began.elapsed() >= promise, "after {:?}", began.elapsed());
+    caller.ask_for_vote(true, false).await.expect("control: it is held no longer");
 }
 
 #[tokio::test(flavor = "multi_thread")]

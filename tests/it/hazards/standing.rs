@@ -16,7 +16,7 @@ use quorate::{
     raft::{
         links::Links,
         network::{Network, PeerNetwork},
-        snapshots::SnapshotFile,
+        snapshots::{SnapshotFile, SnapshotStore},
         state_machine::Applier,
         types::{Peer, Raft, Snapshot, TypeConfig, Vote},
     },
@@ -24,7 +24,7 @@ use quorate::{
 
 use tempfile::TempDir;
 
-use super::bench::{Machine, Obliging, config, disk_with, log_store, protected};
+use super::bench::{Machine, Obliging, config, disk_with, log_store, promises, protected};
 use crate::{
     openraft_suite::Machine as Toy,
     support::{SOON, eventually},
@@ -109,9 +109,11 @@ fn term(raft: &Raft<Applier>) -> u64 {
 #[tokio::test]
 async fn h4_a_member_that_reaches_nobody_does_not_raise_its_term() {
     let config = config();
+    let dir = tempfile::tempdir().expect("a directory");
+    let snapshots = Arc::new(SnapshotStore::open(dir.path().join("none")).expect("a directory"));
     let network = || {
         let links = Links::new(1, 7, Env::real().net(), config.peer_dial.clone());
-        Network { links: Arc::new(links), me: 1 }
+        Network { links: Arc::new(links), me: 1, snapshots: snapshots.clone(), promises: promises(&config) }
     };
     let (asking, _dir) = cut_off(&config, network()).await;
     let (unasked, _other) = cut_off(&config, Unasked(network())).await;

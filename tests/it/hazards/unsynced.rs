@@ -30,7 +30,9 @@ use quorate::{
 use tokio::task::JoinHandle;
 
 use super::{
-    bench::{A_WHILE, Machine, Obliging, blank, config, founding, log_store, peers, protected, pumping},
+    bench::{
+        A_WHILE, Machine, Obliging, blank, config, founding, log_store, peers, promises, protected, pumping,
+    },
     snapshots::{Image, PeerCaller},
 };
 use crate::{
@@ -146,7 +148,7 @@ impl LeaderHandler for Nobody {
         Err(Error::NoLeader)
     }
 
-    async fn lease_time(&self, _lease: u64, _options: CallOptions) -> Result<(Duration, u64), Error> {
+    async fn lease_time(&self, _lease: u64, _options: CallOptions) -> Result<(u64, Duration), Error> {
         Err(Error::NoLeader)
     }
 }
@@ -184,7 +186,12 @@ impl Follower {
         let log = log_store(log);
         let Machine { applier, snapshots, dir: machine_dir, .. } = Machine::new(&log);
         let links = quorate::raft::links::Links::new(1, CLUSTER, Env::real().net(), BTreeMap::new());
-        let network = Network { links: Arc::new(links), me: 1 };
+        let network = Network {
+            links: Arc::new(links),
+            me: 1,
+            snapshots: snapshots.clone(),
+            promises: promises(&config),
+        };
         let settings = openraft::Config { enable_elect: false, ..protected(&config) };
         let raft = Raft::new(1, Arc::new(settings), network, log.clone(), applier).await.expect("raft");
         pumping(&disk, append(&raft, 0)).await;
@@ -192,6 +199,7 @@ impl Follower {
             raft: raft.clone(),
             log,
             snapshots: snapshots.clone(),
+            promise: config.promise(),
             vote_guard_until: Env::real().now(),
             leader_contact: Box::new(|| ()),
             leader: Nobody,
