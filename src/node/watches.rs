@@ -1,6 +1,6 @@
 //! Watches: the hub's, with headers. A member tells what it has applied, and needs no leader for that.
 
-use std::sync::Arc;
+use std::{future::Future, sync::Arc};
 
 use futures::stream;
 
@@ -42,6 +42,13 @@ impl Node {
             }
         });
         Ok((Box::pin(updates), progress))
+    }
+}
+
+impl Node {
+    /// Resolves when watches end here: the member shuts down, or has failed.
+    pub fn watches_closed(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.inner.watches.closed()
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    future::Future,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicU64, AtomicUsize, Ordering},
@@ -12,6 +13,7 @@ use tokio::{
     sync::{Notify, Semaphore},
     task::{spawn_blocking, yield_now},
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{
     HISTORY_BYTES, HISTORY_READS_MAX, PROGRESS_INTERVAL_MIN, RETRY_AFTER, RING_COMMITS,
@@ -43,6 +45,7 @@ pub struct Shared {
     /// All revisions up to this one were brought to those who were live.
     dispatched: AtomicU64,
     closed: OnceLock<Error>,
+    closing: CancellationToken,
     watches: AtomicUsize,
     watches_max: usize,
     ids: AtomicU64,
@@ -69,6 +72,7 @@ impl Hub {
             live: Mutex::new(Live { next: revision + 1, index: Index::default() }),
             dispatched: AtomicU64::new(revision),
             closed: OnceLock::new(),
+            closing: CancellationToken::new(),
             watches: AtomicUsize::new(0),
             watches_max,
             ids: AtomicU64::new(1),
@@ -129,7 +133,14 @@ impl Hub {
         let mut live = self.shared.live();
         let next = live.next;
         live.index.drain().iter().for_each(|seat| seat.leave_to_itself(next));
+        drop(live);
         self.shared.published.notify_one();
+        self.shared.closing.cancel();
+    }
+
+    /// Resolves when the hub is closed.
+    pub fn closed(&self) -> impl Future<Output = ()> + Send + 'static {
+        self.shared.closing.clone().cancelled_owned()
     }
 
     /// How many watches there are.

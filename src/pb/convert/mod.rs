@@ -17,6 +17,7 @@ pub mod lease;
 pub mod lock;
 mod read;
 mod txn;
+mod watch;
 
 use std::time::Duration;
 
