@@ -43,7 +43,7 @@ pub(super) fn acquire(node: &Node, acquire: Acquire, call: Call) -> Result<Progr
     let told = queue.map_ok(lock::Acquiring::into_stream).try_flatten_stream().map(move |progress| {
         progress.map(|progress| convert::lock::progress(progress, now.header("")))
     });
-    Ok(call.items("the lock", told))
+    Ok(call.items(lock::THE_LOCK, told))
 }
 
 /// Gives a grant, or a place, back.

@@ -161,6 +161,15 @@ pub enum Command {
     /// Leases: keys that go when their owner does.
     #[command(subcommand, after_help = help::LEASE)]
     Lease(LeaseCommand),
+    /// Hold a lock while a command runs; or look into its queue.
+    #[command(after_help = help::LOCK)]
+    Lock(LockArgs),
+    /// Stand for election, and lead while a command runs.
+    #[command(after_help = help::ELECT)]
+    Elect(ElectArgs),
+    /// Print who leads an election, and every change.
+    #[command(after_help = help::OBSERVE)]
+    Observe(ObserveArgs),
     /// Forget what was superseded at or below a revision.
     #[command(after_help = help::COMPACT)]
     Compact(CompactArgs),
@@ -207,6 +216,80 @@ pub enum LeaseCommand {
     Ttl(LeaseTtlArgs),
     /// All leases, sessions among them.
     List,
+}
+
+/// Arguments of `lock`.
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct LockArgs {
+    /// `inspect`, or nothing.
+    #[command(subcommand)]
+    pub command: Option<LockCommand>,
+    /// The lock. One that is called like a subcommand: behind an option, as in `lock --ttl 10s inspect`.
+    #[arg(value_name = "NAME", required = true)]
+    pub name: Option<OsString>,
+    /// Hold it together with others who share it.
+    #[arg(long, conflicts_with = "permits")]
+    pub shared: bool,
+    /// Let so many hold it at once.
+    #[arg(long, value_name = "N")]
+    pub permits: Option<u32>,
+    /// Told to whoever inspects the lock.
+    #[arg(long, value_name = "VALUE")]
+    pub value: Option<OsString>,
+    /// How to hold it.
+    #[command(flatten)]
+    pub hold: HoldArgs,
+}
+
+/// What can be done with a lock besides holding it.
+#[derive(Debug, Subcommand)]
+pub enum LockCommand {
+    /// Who holds a lock, and who waits; exit code 1 if nobody does.
+    Inspect {
+        /// The lock.
+        #[arg(value_name = "NAME")]
+        name: OsString,
+    },
+}
+
+/// How a lock is held.
+#[derive(Debug, Args)]
+pub struct HoldArgs {
+    /// How long it outlives its holder at most.
+    #[arg(long, value_parser = humantime::parse_duration, default_value = "10s", value_name = "TIME")]
+    pub ttl: Duration,
+    /// How long to wait for it; 0s: not at all [default: for ever]
+    #[arg(long, value_parser = humantime::parse_duration, value_name = "TIME")]
+    pub wait: Option<Duration>,
+    /// What to run meanwhile; nothing: hold it until a signal, and print key and token.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// Arguments of `elect`.
+#[derive(Debug, Args)]
+pub struct ElectArgs {
+    /// The election.
+    #[arg(value_name = "NAME")]
+    pub name: OsString,
+    /// What is told of the leader: its address, for example.
+    #[arg(value_name = "VALUE")]
+    pub value: OsString,
+    /// How to lead.
+    #[command(flatten)]
+    pub hold: HoldArgs,
+}
+
+/// Arguments of `observe`.
+#[derive(Debug, Args)]
+pub struct ObserveArgs {
+    /// The election.
+    #[arg(value_name = "NAME")]
+    pub name: OsString,
+    /// Only changes after this revision; 0: the present leader first.
+    #[arg(long, default_value_t = 0, value_name = "REVISION")]
+    pub after: Revision,
 }
 
 /// Arguments of `lease grant`.

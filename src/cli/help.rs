@@ -139,6 +139,38 @@ Examples:
   quorate lease list -o table
   quorate lease revoke $lease";
 
+pub(super) const LOCK: &str = "\
+The command runs while the lock is held, as a process group of its own, with QUORATE_LOCK_KEY and
+QUORATE_FENCING_TOKEN in its environment. When the lock is about to be lost, or on SIGTERM and SIGINT, the
+group gets SIGTERM, then SIGKILL, before anybody else can hold the lock. That needs a quorate that runs: what
+must not be done by two at once carries the token (put --guard, or a token that the resource compares).
+
+Exit code: the command's (128 + N if signal N ended it); 1 if --wait was not enough; 3 if the lock was lost,
+or the cluster cannot be reached.
+
+Examples:
+  quorate lock backup -- ./backup.sh
+  quorate lock backup --wait 0s -- ./backup.sh || echo busy
+  quorate lock reports --permits 3 --ttl 30s -- ./report.sh
+  quorate lock ledger -- sh -c 'quorate put total 7 --guard $QUORATE_LOCK_KEY:$QUORATE_FENCING_TOKEN'
+  quorate lock inspect backup -o table";
+
+pub(super) const ELECT: &str = "\
+An election is an exclusive lock with a value that others can read and observe. The command runs while this
+candidate leads; everything else is as with `quorate lock --help`.
+
+Examples:
+  quorate elect scheduler $(hostname):8080 -- ./scheduler
+  quorate elect scheduler $(hostname):8080 --ttl 3s";
+
+pub(super) const OBSERVE: &str = "\
+Prints a line for the present leader and for every change of leader or value, in order: revision, token and
+value, - for no leader; with -o json {\"revision\": …, \"leader\": {…}}. Ends with a signal.
+
+Examples:
+  quorate observe scheduler
+  quorate observe scheduler --after 1200 -o json";
+
 pub(super) const COMPACT: &str = "\
 Examples:
   quorate compact 1000";

@@ -11,8 +11,10 @@ mod byte_size;
 mod cluster_commands;
 mod evidence;
 mod help;
+mod held_command;
 mod kv_commands;
 mod lease_commands;
+mod lock_commands;
 mod output;
 mod refusal;
 mod scope;
@@ -46,6 +48,8 @@ enum Outcome {
     Done,
     /// Exit code 1: nothing found, nothing deleted, compare failed, guard lost, hashes differ.
     Negative,
+    /// The exit code of the command that was run.
+    Code(u8),
 }
 
 impl Outcome {
@@ -64,6 +68,8 @@ enum Failure {
     Call(Error),
     /// The same, and repeating the request is pointless though the error in general allows it. Exit code 3.
     Definite(Error),
+    /// A lock was lost, or was about to be, while something relied on it. Exit code 3.
+    LockLost(Error),
     /// No endpoint answered, or they are of several clusters, and the answer that says so is printed. Exit
     /// code 3.
     Printed(Error),
@@ -100,6 +106,7 @@ impl Failure {
         let text = match self {
             Failure::Usage(why) => why.clone(),
             Failure::Call(error) | Failure::Definite(error) | Failure::Printed(error) => error.to_string(),
+            Failure::LockLost(error) => format!("{error}; what was done with it may not have been alone"),
             Failure::Serve(error) => error.to_string(),
             Failure::Print(error) => format!("cannot print the answer: {error}"),
         };
@@ -111,7 +118,7 @@ impl Failure {
         match self {
             Failure::Usage(why) => Some(ErrorObject::new(&Error::Invalid(why.clone()))),
             Failure::Call(error) => Some(ErrorObject::new(error)),
-            Failure::Definite(error) => Some(ErrorObject::new(error).definite()),
+            Failure::Definite(error) | Failure::LockLost(error) => Some(ErrorObject::new(error).definite()),
             Failure::Printed(_) | Failure::Serve(_) | Failure::Print(_) => None,
         }
     }
@@ -156,6 +163,7 @@ pub async fn run(cli: Cli) -> ExitCode {
     match ended {
         Ok(Outcome::Done) => ExitCode::SUCCESS,
         Ok(Outcome::Negative) => ExitCode::from(1),
+        Ok(Outcome::Code(code)) => ExitCode::from(code),
         Err(failure) => fail(failure, form, &mut out),
     }
 }
@@ -180,8 +188,9 @@ async fn client_command(
     out: &mut dyn Write,
 ) -> Result<Outcome, Failure> {
     // A single write is not worth opening a session for: `maybe_committed` tells what is not known.
-    let client = ClientBuilder::new(global.endpoints.clone()).timeout(global.timeout).sessions(false);
-    let client = client.build()?;
+    let worth_a_session = matches!(&command, Command::Lock(_) | Command::Elect(_));
+    let client = ClientBuilder::new(global.endpoints.clone()).timeout(global.timeout);
+    let client = client.sessions(worth_a_session).build()?;
     let session = &mut Session { client, global, out };
     match command {
         Command::Get(args) => kv_commands::get(session, args).await,
@@ -190,6 +199,9 @@ async fn client_command(
         Command::Txn(args) => kv_commands::txn(session, args).await,
         Command::Watch(args) => watch_command::watch(session, args).await,
         Command::Lease(command) => lease_commands::run(session, command).await,
+        Command::Lock(args) => lock_commands::lock(session, args).await,
+        Command::Elect(args) => lock_commands::elect(session, args).await,
+        Command::Observe(args) => lock_commands::observe(session, args).await,
         Command::Scan(args) => kv_commands::scan(session, args).await,
         Command::Compact(args) => kv_commands::compact(session, args).await,
         Command::Status => cluster_commands::status(session).await,

@@ -1,6 +1,9 @@
 //! What the holder of a lock, or the leader of an election, has in hand; and writes that carry it.
 
-use std::{future::Future, time::Duration};
+use std::{
+    future::{Future, pending},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
@@ -57,16 +60,18 @@ pub trait Recipes: Api {
     /// # Errors
     /// `Deadline` if `wait` was not enough; as [`lock::acquire`], and those of a lease's grant.
     fn lock(&self, options: LockOptions) -> impl Future<Output = Result<LockGuard<Self>, Error>> + Send {
-        self.lock_telling(options, |_| {})
+        self.lock_until(options, pending(), |_| {})
     }
 
-    /// Takes a lock, and tells where it stands in the queue: see [`Acquiring::next`].
+    /// Takes a lock, unless `stop` resolves first, and tells where it stands in the queue: see
+    /// [`Acquiring::next`]. Returns without the lock when its place is gone, or the cluster does not answer.
     ///
     /// # Errors
-    /// As [`Recipes::lock`].
-    fn lock_telling(
+    /// `Deadline` also when it was stopped; as [`Recipes::lock`].
+    fn lock_until(
         &self,
         options: LockOptions,
+        stop: impl Future<Output = ()> + Send,
         mut tell: impl FnMut(&LockProgress) + Send,
     ) -> impl Future<Output = Result<LockGuard<Self>, Error>> + Send {
         async move {
@@ -80,12 +85,18 @@ pub trait Recipes: Api {
                     () = lease.ended() => Err(Error::LeaseNotFound(lease.id())),
                 }
             };
-            let held = match wait {
-                Some(wait) => tokio::time::timeout(wait, taking).await.unwrap_or_else(|_| Err(late()))?,
-                None => taking.await?,
+            let taken = tokio::select! {
+                held = taking => held,
+                () = stop => Err(late()),
+                () = over(wait) => Err(late()),
             };
-            lease.hold().await?;
-            Ok(LockGuard { lease, held })
+            match taken {
+                Ok(held) => LockGuard::over(lease, held).await,
+                Err(error) => {
+                    lease.end().await;
+                    Err(error)
+                }
+            }
         }
     }
 
@@ -102,10 +113,10 @@ pub trait Recipes: Api {
             let LockOptions { name, mode, value, .. } = options;
             let acquire = Acquire { name, session: lease.id(), mode, value };
             match lock::try_acquire(self, acquire, CallOptions::default()).await? {
-                (_, None) => Ok(None),
-                (_, Some(held)) => {
-                    lease.hold().await?;
-                    Ok(Some(LockGuard { lease, held }))
+                (_, Some(held)) => LockGuard::over(lease, held).await.map(Some),
+                (_, None) => {
+                    lease.end().await;
+                    Ok(None)
                 }
             }
         }
@@ -185,8 +196,16 @@ async fn granted<A: Api>(
     }
 }
 
+/// Resolves when the wait is over.
+async fn over(wait: Option<Duration>) {
+    match wait {
+        Some(wait) => tokio::time::sleep(wait).await,
+        None => pending().await,
+    }
+}
+
 fn late() -> Error {
-    Error::Deadline { waiting_for: "the lock".into(), maybe_committed: false }
+    Error::Deadline { waiting_for: lock::THE_LOCK.into(), maybe_committed: false }
 }
 
 /// A lock that is held, on a lease of its own. Dropping it releases it in the background.
@@ -200,6 +219,11 @@ pub struct LockGuard<A: Api> {
 }
 
 impl<A: Api> LockGuard<A> {
+    async fn over(lease: KeptLease<A>, held: Held) -> Result<LockGuard<A>, Error> {
+        lease.hold().await?;
+        Ok(LockGuard { lease, held })
+    }
+
     /// The fencing token: every later holder of the lock has a larger one.
     pub fn token(&self) -> Revision {
         self.held.fencing_token
@@ -223,6 +247,11 @@ impl<A: Api> LockGuard<A> {
     /// The lease that it lives by. Other keys may be attached to it, and go with the lock.
     pub fn lease(&self) -> LeaseId {
         self.lease.id()
+    }
+
+    /// The time to live of its lease.
+    pub fn ttl(&self) -> Duration {
+        self.lease.ttl()
     }
 
     /// Whether it is held for certain at this moment, by this machine's clock.

@@ -141,6 +141,12 @@ impl<A: Api> KeptLease<A> {
         self.shared.ended.cancelled().await;
     }
 
+    /// Ends it now, rather than in the background; if the cluster does not answer, it ends by itself.
+    pub async fn end(mut self) {
+        self.leave();
+        revoke(self.shared.clone()).await;
+    }
+
     /// Where it was granted.
     pub(super) fn api(&self) -> &A {
         &self.shared.api

@@ -36,6 +36,9 @@ use crate::{
     },
 };
 
+/// How a deadline says that the wait in the queue took too long.
+pub const THE_LOCK: &str = "the lock";
+
 /// How long a waiter pauses at first when the cluster cannot answer for now; doubled each time.
 pub(super) const PAUSE_MIN: Duration = Duration::from_millis(20);
 /// And at most.

@@ -2,6 +2,7 @@
 
 mod json;
 mod lease;
+mod lock;
 mod table;
 mod watch;
 
@@ -16,6 +17,7 @@ pub(super) use self::{
         write_header,
     },
     lease::{KeptAliveObject, LeaseGrantObject, LeaseObject, LeaseRevokeObject, LeasesObject},
+    lock::{HeldObject, LeaderObject, LockObject},
     table::{bytes, duration, size, table},
     watch::{EventObject, ProgressObject},
 };

@@ -8,8 +8,8 @@ use quorate::{
     types::{CallOptions, Grant, LockMode, LockProgress, Put},
 };
 
-use super::{deaf::Deaf, fixture::Nodes};
-use crate::support::{SOON, eventually};
+use super::fixture::Nodes;
+use crate::support::{SOON, deaf::Deaf, eventually};
 
 fn options(name: &str, ttl_ms: u64) -> LockOptions {
     LockOptions { ttl: Duration::from_millis(ttl_ms), ..LockOptions::new(name.to_owned()) }
@@ -88,11 +88,7 @@ async fn a_wait_ends_with_its_time_and_leaves_nothing_behind() {
     let short = LockOptions { wait: Some(Duration::from_millis(300)), ..options("wait", 5000) };
     let refused = nodes.node(1).lock(short).await.err().expect("too late");
     assert!(matches!(refused, Error::Deadline { maybe_committed: false, .. }), "{refused:?}");
-    eventually("one place is left", SOON, async || match nodes.pairs("wait/").await.len() {
-        1 => Ok(()),
-        places => Err(format!("{places} places")),
-    })
-    .await;
+    assert_eq!(nodes.pairs("wait/").await.len(), 1);
     assert!(held.is_held());
 }
 
@@ -104,7 +100,7 @@ async fn the_way_to_a_lock_is_told() {
     let node = nodes.node(1).clone();
     let waiting = tokio::spawn(async move {
         let tell = |progress: &LockProgress| drop(tell.try_send(progress.clone()));
-        node.lock_telling(options("way", 5000), tell).await
+        node.lock_until(options("way", 5000), std::future::pending(), tell).await
     });
     assert!(matches!(told.recv().await, Some(LockProgress::Queued { position: 1, .. })));
     first.release().await.expect("it is held");

@@ -4,6 +4,7 @@
 
 pub mod cli;
 pub mod cluster;
+pub mod deaf;
 pub mod load;
 pub mod node;
 pub mod ports;

@@ -1,4 +1,5 @@
-//! A member that hears no keep-alives: as a client behind a broken link, or one that is too slow.
+//! A store to which keep-alives do not come through at times: as from a client that is stopped, or behind a
+//! broken link.
 
 use std::{
     future::pending,
@@ -9,7 +10,7 @@ use std::{
 };
 
 use quorate::{
-    Error, Node,
+    Error,
     env::Env,
     recipes::{Api, KvApi, LeaseApi, WatchApi, WatchStream},
     types::{
@@ -18,16 +19,16 @@ use quorate::{
     },
 };
 
-/// The member, and whether it is deaf to keep-alives and revocations at the moment.
+/// A node or a client, and whether keep-alives and revocations are held up at the moment.
 #[derive(Clone)]
-pub struct Deaf {
-    node: Node,
+pub struct Deaf<A> {
+    api: A,
     deaf: Arc<AtomicBool>,
 }
 
-impl Deaf {
-    pub fn new(node: &Node) -> Deaf {
-        Deaf { node: node.clone(), deaf: Arc::new(AtomicBool::new(false)) }
+impl<A: Api> Deaf<A> {
+    pub fn new(api: &A) -> Deaf<A> {
+        Deaf { api: api.clone(), deaf: Arc::new(AtomicBool::new(false)) }
     }
 
     pub fn set(&self, deaf: bool) {
@@ -41,64 +42,64 @@ impl Deaf {
     }
 }
 
-impl KvApi for Deaf {
+impl<A: Api> KvApi for Deaf<A> {
     async fn range(&self, range: Range, level: Consistency, how: CallOptions) -> Result<RangeAnswer, Error> {
-        self.node.range(range, level, how).await
+        self.api.range(range, level, how).await
     }
 
     async fn put(&self, put: Put, how: CallOptions) -> Result<WriteAnswer<Option<KeyValue>>, Error> {
-        self.node.put(put, how).await
+        self.api.put(put, how).await
     }
 
     async fn delete(&self, delete: Delete, how: CallOptions) -> Result<WriteAnswer<DeleteResult>, Error> {
-        self.node.delete(delete, how).await
+        self.api.delete(delete, how).await
     }
 
     async fn txn(&self, txn: Txn, how: CallOptions) -> Result<WriteAnswer<TxnResult>, Error> {
-        self.node.txn(txn, how).await
+        self.api.txn(txn, how).await
     }
 
     async fn compact(&self, revision: Revision, how: CallOptions) -> Result<WriteAnswer<()>, Error> {
-        self.node.compact(revision, how).await
+        self.api.compact(revision, how).await
     }
 }
 
-impl LeaseApi for Deaf {
+impl<A: Api> LeaseApi for Deaf<A> {
     async fn grant(&self, grant: Grant, how: CallOptions) -> Result<WriteAnswer<Granted>, Error> {
-        self.node.grant(grant, how).await
+        self.api.grant(grant, how).await
     }
 
     async fn revoke(&self, lease: LeaseId, how: CallOptions) -> Result<WriteAnswer<Revoked>, Error> {
         self.hears().await;
-        self.node.revoke(lease, how).await
+        self.api.revoke(lease, how).await
     }
 
     async fn keep_alive(&self, lease: LeaseId, how: CallOptions) -> Result<KeptAlive, Error> {
         self.hears().await;
-        self.node.keep_alive(lease, how).await
+        self.api.keep_alive(lease, how).await
     }
 
     async fn time_to_live(&self, lease: LeaseId, keys: bool, how: CallOptions) -> Result<LeaseInfo, Error> {
-        self.node.time_to_live(lease, keys, how).await
+        self.api.time_to_live(lease, keys, how).await
     }
 
     async fn leases(&self, after: LeaseId, limit: u64, how: CallOptions) -> Result<LeaseList, Error> {
-        self.node.leases(after, limit, how).await
+        self.api.leases(after, limit, how).await
     }
 }
 
-impl WatchApi for Deaf {
+impl<A: Api> WatchApi for Deaf<A> {
     async fn watch(&self, watch: Watch) -> Result<WatchStream, Error> {
-        self.node.watch(watch).await
+        self.api.watch(watch).await
     }
 }
 
-impl Api for Deaf {
+impl<A: Api> Api for Deaf<A> {
     fn env(&self) -> &Env {
-        self.node.env()
+        self.api.env()
     }
 
     fn lock_permits_max(&self) -> u32 {
-        self.node.lock_permits_max()
+        self.api.lock_permits_max()
     }
 }
