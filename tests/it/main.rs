@@ -14,6 +14,7 @@ mod process_basic;
 mod process_chaos;
 mod process_cli;
 mod process_exactly_once;
+mod process_leases;
 mod process_recency;
 mod process_snapshot;
 mod process_trace;
