@@ -27,5 +27,6 @@ pub mod storage;
 #[cfg(feature = "cli")]
 pub mod telemetry;
 pub mod types;
+pub mod watch;
 
 pub use self::{client::Client, config::Config, error::Error, node::Node};

@@ -1,7 +1,7 @@
 //! The gRPC services for clients: check, convert, call the node, fill the header.
 //!
 //! A request passes [`RequestLayer`], which gives it an id and a deadline ([`request`]), then a handler
-//! of a few lines (`kv`, `lease`, `cluster`, `maintenance`). Every refusal leaves through the one table
+//! of a few lines (`kv`, `lease`, `watch`, `cluster`, `maintenance`). Every refusal leaves through the one table
 //! in [`crate::pb::convert::error`], those that tonic makes on its own included (`refusal`).
 //!
 //! Deliberately absent: queues and admission (the node has them), retries (the client has them), any state.
@@ -16,6 +16,7 @@ mod refusal;
 pub mod request;
 #[cfg(test)]
 mod tests;
+mod watch;
 
 use tonic::service::Routes;
 use tonic_reflection::server::Builder as Reflection;
@@ -26,15 +27,16 @@ use crate::{
     node::Node,
     pb::{
         DESCRIPTORS,
-        v1::{cluster_server, kv_server, lease_server, maintenance_server, session_server},
+        v1::{cluster_server, kv_server, lease_server, maintenance_server, session_server, watch_server},
     },
 };
 
 /// The services of this API, by their full names.
-pub const SERVICES: [&str; 5] = [
+pub const SERVICES: [&str; 6] = [
     kv_server::SERVICE_NAME,
     lease_server::SERVICE_NAME,
     session_server::SERVICE_NAME,
+    watch_server::SERVICE_NAME,
     cluster_server::SERVICE_NAME,
     maintenance_server::SERVICE_NAME,
 ];
@@ -61,6 +63,10 @@ pub async fn services(node: &Node) -> Api {
         )
         .add_service(
             session_server::SessionServer::new(lease::Service::new(node.clone()))
+                .max_decoding_message_size(bytes_max),
+        )
+        .add_service(
+            watch_server::WatchServer::new(watch::Service::new(node.clone()))
                 .max_decoding_message_size(bytes_max),
         )
         .add_service(

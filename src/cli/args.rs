@@ -155,6 +155,9 @@ pub enum Command {
     /// Stream a range of any size, all at one revision.
     #[command(after_help = help::SCAN)]
     Scan(ScanArgs),
+    /// Print what happens to keys, or run a command for each event.
+    #[command(after_help = help::WATCH)]
+    Watch(WatchArgs),
     /// Leases: keys that go when their owner does.
     #[command(subcommand, after_help = help::LEASE)]
     Lease(LeaseCommand),
@@ -406,6 +409,32 @@ pub struct ScanArgs {
     /// Leave the values out.
     #[arg(long)]
     pub keys_only: bool,
+}
+
+/// Arguments of `watch`.
+#[derive(Debug, Args)]
+pub struct WatchArgs {
+    /// Which keys.
+    #[command(flatten)]
+    pub keys: KeyArgs,
+    /// Begin with this revision, which may be in the future; 0: with what comes next.
+    #[arg(long, default_value_t = 0, value_name = "REVISION")]
+    pub from_revision: Revision,
+    /// Tell what was there before too, as long as it is not compacted.
+    #[arg(long)]
+    pub prev_kv: bool,
+    /// Leave out keys being set.
+    #[arg(long)]
+    pub no_put: bool,
+    /// Leave out keys being deleted.
+    #[arg(long)]
+    pub no_delete: bool,
+    /// After so much silence, tell up to which revision everything was told.
+    #[arg(long, value_parser = positive, value_name = "TIME")]
+    pub progress: Option<Duration>,
+    /// Run this for each event instead of printing it, one after the other.
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
 }
 
 /// Arguments of `compact`.

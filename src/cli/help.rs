@@ -109,6 +109,24 @@ Examples:
   quorate scan users/ --limit 100
   quorate scan a --range-end m --revision 17 -o json";
 
+pub(super) const WATCH: &str = "\
+Every event once, in order, whatever members die meanwhile. Prints lines put<TAB>KEY<TAB>VALUE and
+delete<TAB>KEY, with --prev-kv the former value behind; with -o json one object per event and line. Ends at
+SIGINT, SIGTERM, or when nobody reads its output. --timeout bounds the wait for its beginning. Exit code 3 if
+what is to be told next is compacted.
+
+COMMAND finds QUORATE_WATCH_EVENT_TYPE (put, delete), QUORATE_WATCH_KEY, QUORATE_WATCH_VALUE and
+QUORATE_WATCH_REVISION in its environment, and the value on its standard input. A value that does not fit into
+an environment (above 64 KiB, or with a zero byte) is only there. A command that fails is noted, and the watch
+goes on.
+
+Examples:
+  quorate watch greeting
+  quorate watch users/ --prefix --prev-kv -o json
+  quorate watch users/ --prefix --from-revision 1200 --no-delete
+  quorate watch '' --prefix --progress 10s -o json
+  quorate watch config/ --prefix -- sh -c 'echo \"$QUORATE_WATCH_KEY\" changed; cat > app.conf'";
+
 pub(super) const LEASE: &str = "\
 A lease lives for its time to live from the last keep-alive; when it ends, its keys are deleted in one
 revision. Only the leader counts the time; a new leader gives every lease its full time again.

@@ -31,7 +31,7 @@ use crate::{
 const STDIN_BYTES_MAX: u64 = 64 << 20;
 
 impl KeyArgs {
-    fn range(self) -> KeyRange {
+    pub(super) fn range(self) -> KeyRange {
         let key = self.key.into_vec();
         match (self.prefix, self.range_end) {
             (true, _) => KeyRange::prefix(key),

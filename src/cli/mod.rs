@@ -1,8 +1,8 @@
 //! The command line: arguments in, one answer out.
 //!
 //! A command is read (`args`, `scope`; `refusal` says what is wrong with it), carried out over
-//! [`crate::client`] (`kv_commands`, `lease_commands`, `cluster_commands`) or as a member (`serve`), and
-//! its answer printed in one of three forms (`output`). Exit codes: 0 done, 1 the answer is negative
+//! [`crate::client`] (`kv_commands`, `watch_command`, `lease_commands`, `cluster_commands`) or as a
+//! member (`serve`), and its answer printed in one of three forms (`output`). Exit codes: 0 done, 1 the answer is negative
 //! (nothing found, compare failed), 2 usage, 3 server or network. A failure is one line on standard
 //! error; with `-o json` also an object on standard output.
 
@@ -19,6 +19,7 @@ mod scope;
 mod serve;
 mod serve_args;
 mod txn;
+mod watch_command;
 
 use std::{
     ffi::OsString,
@@ -187,6 +188,7 @@ async fn client_command(
         Command::Put(args) => kv_commands::put(session, args).await,
         Command::Del(args) => kv_commands::del(session, args).await,
         Command::Txn(args) => kv_commands::txn(session, args).await,
+        Command::Watch(args) => watch_command::watch(session, args).await,
         Command::Lease(command) => lease_commands::run(session, command).await,
         Command::Scan(args) => kv_commands::scan(session, args).await,
         Command::Compact(args) => kv_commands::compact(session, args).await,

@@ -181,7 +181,7 @@ impl Client {
     }
 
     /// A random number in 0..1.
-    fn jitter(&self) -> f64 {
+    pub(super) fn jitter(&self) -> f64 {
         f64::from(self.inner.settings.env.random() as u32) / (f64::from(u32::MAX) + 1.0)
     }
 

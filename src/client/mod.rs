@@ -24,7 +24,7 @@
 //!
 //! The code: `routing` says whom to ask, `retry` whether to ask again, `channel` connects, `alive` tells a
 //! frozen member from a living one, `call` is the loop over attempts, `session` makes it safe, `kv`, `scan`,
-//! `lease` and `cluster` are the calls.
+//! `lease`, `watch` and `cluster` are the calls.
 
 mod alive;
 mod call;
@@ -36,6 +36,7 @@ mod retry;
 mod routing;
 mod scan;
 mod session;
+mod watch;
 
 use std::{
     fmt,
@@ -48,7 +49,7 @@ use tokio::time::Instant;
 #[cfg(feature = "cli")]
 pub(crate) use self::retry::unreachable;
 pub use self::scan::{ScanAnswer, ScanStream};
-use self::{channel::Pool, retry::Budget, routing::View, session::Sessions};
+use self::{channel::Pool, retry::Budget, routing::View, session::Sessions, watch::Links};
 use crate::{env::Env, error::Error};
 
 /// Bytes of one answer that the client accepts: far more than any member's limits let it send.
@@ -71,6 +72,7 @@ struct Inner {
     pool: Pool,
     budget: Budget,
     sessions: Sessions,
+    links: Links,
     /// Never held across an await.
     view: Mutex<View>,
     /// When the members were last asked for.
@@ -158,6 +160,7 @@ impl ClientBuilder {
             pool: Pool::new(self.env.net(), self.connect_timeout),
             budget: Budget::new(self.retry_budget),
             sessions: Sessions::default(),
+            links: Links::default(),
             view: Mutex::new(View::new(unique, start)),
             refreshed: Mutex::new(Instant::now()),
             settings: self,

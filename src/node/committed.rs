@@ -7,18 +7,23 @@ use crate::{
     env::Env,
     raft::state_machine::CommitSink,
     state::{Committed, View},
+    watch::Hub,
 };
 
 /// Hands out what was committed. Runs on the apply path: everything here is short.
 pub struct Sink {
     pub env: Env,
     pub deadlines: Arc<Deadlines>,
+    pub watches: Hub,
 }
 
 impl CommitSink for Sink {
-    fn committed(&self, committed: Committed, _view: &View) {
+    fn committed(&self, committed: Committed, view: &View) {
         self.deadlines.note(&committed.leases, self.env.now());
+        self.watches.publish(committed.events, view.revision);
     }
 
-    fn replaced(&self, _view: &View) {}
+    fn replaced(&self, view: &View) {
+        self.watches.reset(view.revision);
+    }
 }

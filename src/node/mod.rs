@@ -3,8 +3,8 @@
 //!
 //! Map: `start` (identity, recovery, founding, Raft) · `write` and `read` (the ways of a request) · `rounds`,
 //! `certificate`, `lease` (what permits a read) · `leases`, `deadlines`, `expirer` (clients' leases, counted
-//! down by the leader alone) · `committed` (what a commit tells the rest of the node) · `peers` (both
-//! ends of talking to the leader) ·
+//! down by the leader alone) · `committed` (what a commit tells the rest of the node) · `watches` · `peers`
+//! (both ends of talking to the leader) ·
 //! `housekeeping` · `shutdown`. Deliberately absent: anything that decides by a clock what the replicated
 //! state becomes.
 
@@ -28,6 +28,7 @@ mod scan;
 mod shutdown;
 mod start;
 mod status;
+mod watches;
 mod write;
 
 use std::{
@@ -70,6 +71,7 @@ use crate::{
         CallOptions, ClusterId, Consistency, Delete, DeleteResult, Header, KeyValue, Limits, NodeId, Put,
         Range, RangeAnswer, Revision, Txn, TxnResult, WriteAnswer, WriteEvidence,
     },
+    watch::Hub,
 };
 
 /// A running member. Cheap to clone; all clones are the same member. It runs until [`Node::shutdown`].
@@ -97,6 +99,8 @@ struct Inner {
     admission: Admission,
     /// When leases end, while this member leads.
     deadlines: Arc<Deadlines>,
+    /// Who watches keys change.
+    watches: Hub,
     /// What has been applied, as it moves.
     progress: watch::Receiver<View>,
     /// Bytes of commands applied since the snapshot that there was at the start; about, for those from before
@@ -368,6 +372,7 @@ impl Inner {
             let first = failed.is_none();
             if first {
                 error!(%reason, "member has failed and must be restarted");
+                self.watches.close(Error::Stopped(reason.clone()));
                 *failed = Some(reason);
             }
             first

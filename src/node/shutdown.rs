@@ -1,4 +1,4 @@
-//! A graceful end: hand leadership over, let what is under way finish, sync, stop.
+//! A graceful end: send watches elsewhere, hand leadership over, let what is under way finish, sync, stop.
 
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ impl Inner {
         let deadline = Instant::now() + self.config.shutdown_timeout;
         let drained_by = deadline - self.config.shutdown_timeout / END_SHARE;
         self.ready.send_replace(false);
+        self.watches.close(Error::ShuttingDown);
         self.hand_over(drained_by).await;
         self.admission.close();
         while !self.admission.is_idle() && Instant::now() < drained_by {

@@ -41,6 +41,7 @@ use crate::{
         types::{Peer, Raft},
     },
     types::NodeId,
+    watch::Hub,
 };
 
 impl Node {
@@ -106,7 +107,8 @@ impl Starting {
         let state = ground.machine.reader();
         let compactor = ground.machine.compactor();
         let deadlines = Arc::new(Deadlines::default());
-        let sink = Sink { env: self.env.clone(), deadlines: deadlines.clone() };
+        let watches = Hub::new(state.clone(), self.config.limits.watches_max);
+        let sink = Sink { env: self.env.clone(), deadlines: deadlines.clone(), watches: watches.clone() };
         let applier = Applier::new(
             ground.machine,
             ground.home,
@@ -144,6 +146,7 @@ impl Starting {
         let inner = Arc::new(Inner {
             admission: Admission::new(&self.config.limits),
             deadlines,
+            watches,
             started: self.env.now(),
             contact: AtomicU64::new(0),
             free: AtomicU64::new(free),
@@ -248,6 +251,7 @@ impl Inner {
         self.spawn(watch_for_failure(self.clone()));
         self.spawn(note_leaders(self.clone()));
         self.spawn(become_ready(self.clone()));
+        self.spawn(bring_to_watches(self.clone()));
         self.spawn_countdown();
         self.spawn_housekeeping();
     }
@@ -286,6 +290,13 @@ async fn note_beginning(node: Arc<Inner>, founding: Arc<Founding>) {
         }
     }
     if let Err(error) = founding.initialized() {
+        node.fail(error.to_string());
+    }
+}
+
+/// A history that cannot be read means a broken state.
+async fn bring_to_watches(node: Arc<Inner>) {
+    if let Err(error) = node.watches.dispatch().await {
         node.fail(error.to_string());
     }
 }

@@ -3,6 +3,7 @@
 mod json;
 mod lease;
 mod table;
+mod watch;
 
 use std::io::{self, Write};
 
@@ -16,6 +17,7 @@ pub(super) use self::{
     },
     lease::{KeptAliveObject, LeaseGrantObject, LeaseObject, LeaseRevokeObject, LeasesObject},
     table::{bytes, duration, size, table},
+    watch::{EventObject, ProgressObject},
 };
 use crate::types::KeyValue;
 

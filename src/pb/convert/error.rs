@@ -236,7 +236,7 @@ pub fn detail(error: &Error, request_id: &str) -> v1::ErrorDetail {
 }
 
 /// The inverse of [`detail`]. A reason that this version does not know keeps what matters most about it.
-pub(super) fn from_detail(detail: v1::ErrorDetail, message: &str) -> Error {
+pub fn from_detail(detail: v1::ErrorDetail, message: &str) -> Error {
     let reason = detail.reason();
     let v1::ErrorDetail { maybe_committed, subject, why, .. } = detail;
     let (want, have) = (detail.want.unwrap_or(0), detail.have.unwrap_or(0));

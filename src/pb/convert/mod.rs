@@ -16,6 +16,7 @@ mod kv;
 pub mod lease;
 mod read;
 mod txn;
+mod watch;
 
 use std::time::Duration;
 

@@ -1,0 +1,253 @@
+//! One watch, as its reader pulls it.
+
+use std::{collections::VecDeque, future::pending, sync::Arc, time::Duration};
+
+use tokio::{
+    task::{spawn_blocking, yield_now},
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    HISTORY_BYTES, INLINE_READS_MAX,
+    hub::{Entrance, Shared},
+    ring::{Commit, Recent},
+    seat::{Group, Place, ProgressRequest, Seat},
+};
+use crate::{
+    error::Error,
+    state::{Event, EventKind, PageQuery, ReadError, StateReader},
+    types::{KeyRange, KeyValue, Revision, Watch, WatchEvent},
+};
+
+/// What a watch tells: [`crate::types::WatchUpdate`] without the header.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// It has begun: what happened up to this revision is not told.
+    Created(Revision),
+    /// All that it is to tell of this revision.
+    Events(Revision, Vec<WatchEvent>),
+    /// Everything up to this revision has been told.
+    Progress(Revision),
+}
+
+/// A watch. It tells only when it is asked, and holds a bounded amount meanwhile. Dropping it ends it.
+pub struct Watcher {
+    hub: Arc<Shared>,
+    seat: Arc<Seat>,
+    watch: Watch,
+    created: bool,
+    /// Found while catching up, and not yet told: before anything in the seat.
+    found: VecDeque<Group>,
+    /// Everything up to here has been told.
+    told: Revision,
+    /// When something was told last.
+    spoke: Instant,
+    /// Since then it has looked for more.
+    looked: bool,
+    _entrance: Entrance,
+}
+
+/// What is to be done next.
+enum Next {
+    Tell(Group),
+    Progress,
+    CatchUp(Revision),
+    Wait,
+}
+
+impl Watcher {
+    pub(super) fn new(entrance: Entrance, watch: Watch) -> Watcher {
+        let hub = entrance.hub.clone();
+        let present = hub.state.position().revision;
+        let next = if watch.start_revision == 0 { present + 1 } else { watch.start_revision };
+        let seat = hub.seat(&watch, next);
+        Watcher {
+            hub,
+            seat,
+            watch,
+            created: false,
+            found: VecDeque::new(),
+            told: present.min(next - 1),
+            spoke: Instant::now(),
+            looked: false,
+            _entrance: entrance,
+        }
+    }
+
+    /// Asks it, from elsewhere, to tell how far it has come.
+    pub fn progress_request(&self) -> ProgressRequest {
+        ProgressRequest { seat: self.seat.clone() }
+    }
+
+    /// What it tells next; first that it has begun. Revisions never go back.
+    ///
+    /// # Errors
+    /// `Compacted`: what is to be told next is gone. Why the hub is closed. `Stopped`: the state is broken.
+    /// It has nothing more to tell then.
+    pub async fn next(&mut self) -> Result<Told, Error> {
+        if !self.created {
+            return self.create();
+        }
+        loop {
+            self.hub.check_open()?;
+            match self.what_next() {
+                Next::Tell(group) => return self.tell(group).await,
+                Next::Progress => {
+                    self.speak();
+                    return Ok(Told::Progress(self.told));
+                }
+                Next::CatchUp(next) => self.catch_up(next).await?,
+                Next::Wait => self.wait().await,
+            }
+        }
+    }
+
+    /// The ring may reach back beyond what is compacted; whoever begins there is refused all the same.
+    fn create(&mut self) -> Result<Told, Error> {
+        self.hub.check_open()?;
+        let (requested, compacted) = (self.watch.start_revision, self.hub.state.position().compact_revision);
+        if requested != 0 && requested < compacted {
+            return Err(Error::Compacted { requested, compacted });
+        }
+        self.created = true;
+        self.speak();
+        Ok(Told::Created(self.told))
+    }
+
+    fn what_next(&mut self) -> Next {
+        if let Some(group) = self.found.pop_front() {
+            return Next::Tell(group);
+        }
+        // Before the inbox is looked at: what was dispatched until now is in there.
+        let dispatched = self.hub.dispatched();
+        let mut inbox = self.seat.inbox();
+        if let Some(group) = self.seat.take(&mut inbox) {
+            return Next::Tell(group);
+        }
+        let reached = match inbox.place {
+            Place::Live(_) => dispatched,
+            Place::Away(next) => next.saturating_sub(1).min(self.hub.state.position().revision),
+        };
+        self.told = self.told.max(reached);
+        let silent = self.watch.progress_interval.is_some_and(|interval| self.spoke.elapsed() >= interval);
+        let due = inbox.progress_wanted || silent;
+        match inbox.place {
+            // However long it takes to catch up, progress is told; but not twice the same.
+            Place::Away(next) if !due || !self.looked => Next::CatchUp(next),
+            Place::Live(_) if !due => Next::Wait,
+            _ => {
+                inbox.progress_wanted = false;
+                Next::Progress
+            }
+        }
+    }
+
+    fn speak(&mut self) {
+        self.spoke = Instant::now();
+        self.looked = false;
+    }
+
+    /// Until something has changed, or it is time to tell how far it has come.
+    async fn wait(&self) {
+        let silence = async {
+            match self.watch.progress_interval {
+                Some(interval) => sleep_until(self.spoke + interval.min(LONGEST)).await,
+                None => pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.seat.changed.notified() => {}
+            () = silence => {}
+        }
+    }
+
+    /// Joins the live watches, or finds some of what comes from `next` on.
+    async fn catch_up(&mut self, next: Revision) -> Result<(), Error> {
+        self.looked = true;
+        if self.hub.join(&self.seat, next) {
+            return Ok(());
+        }
+        let reached = match self.hub.recent(next) {
+            Recent::Nothing => next,
+            Recent::Commits(commits) => {
+                let reached = self.find(&commits, next);
+                if self.found.is_empty() {
+                    yield_now().await;
+                }
+                reached
+            }
+            Recent::Gone(_) => {
+                let history = self.hub.history(self.watch.keys.clone(), next).await?;
+                self.find(&[Arc::new(Commit::new(history.next, history.events))], next)
+            }
+        };
+        self.seat.inbox().place = Place::Away(reached);
+        Ok(())
+    }
+
+    /// Picks what it is to tell out of commits, from `next` on, as much as it may hold; where to go on.
+    fn find(&mut self, commits: &[Arc<Commit>], next: Revision) -> Revision {
+        let mut bytes = 0;
+        for events in commits.iter().flat_map(|commit| commit.groups(next)) {
+            if bytes >= HISTORY_BYTES {
+                return events.first().map_or(next, |event| event.revision);
+            }
+            if let Some(group) = self.seat.pick(events) {
+                bytes += group.bytes;
+                self.found.push_back(group);
+            }
+        }
+        commits.last().map_or(next, |commit| commit.end)
+    }
+
+    async fn tell(&mut self, group: Group) -> Result<Told, Error> {
+        let Group { revision, events, .. } = group;
+        let former = match self.watch.prev_kv {
+            true => former(&self.hub.state, events.clone()).await?,
+            false => vec![None; events.len()],
+        };
+        let events = events.iter().zip(former).map(|(event, prev_kv)| WatchEvent {
+            deleted: event.kind == EventKind::Delete,
+            kv: event.kv.clone(),
+            prev_kv,
+        });
+        self.told = revision;
+        self.speak();
+        Ok(Told::Events(revision, events.collect()))
+    }
+}
+
+impl Drop for Watcher {
+    fn drop(&mut self) {
+        self.hub.leave(&self.seat);
+    }
+}
+
+/// No timer runs longer.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// The pairs as they were before these events of one revision; none where that is compacted.
+async fn former(state: &StateReader, events: Arc<[Event]>) -> Result<Vec<Option<KeyValue>>, Error> {
+    let state = state.clone();
+    let count = events.len();
+    let read = move || events.iter().map(|event| former_pair(&state, event)).collect::<Result<_, _>>();
+    if count <= INLINE_READS_MAX {
+        return read();
+    }
+    spawn_blocking(read).await.map_err(|panic| Error::Stopped(panic.to_string()))?
+}
+
+fn former_pair(state: &StateReader, event: &Event) -> Result<Option<KeyValue>, Error> {
+    let query = PageQuery {
+        keys: &KeyRange::key(event.kv.key.clone()),
+        revision: event.revision - 1,
+        after: None,
+        bytes_max: 1,
+        keys_only: false,
+    };
+    match state.scan_page(&query) {
+        Ok(page) => Ok(page.kvs.into_iter().next()),
+        Err(ReadError::Compacted { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
