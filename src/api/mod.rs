@@ -8,9 +8,11 @@
 
 mod cluster;
 mod deadline;
+mod election;
 mod health;
 mod kv;
 mod lease;
+mod lock;
 mod maintenance;
 mod refusal;
 pub mod request;
@@ -27,16 +29,21 @@ use crate::{
     node::Node,
     pb::{
         DESCRIPTORS,
-        v1::{cluster_server, kv_server, lease_server, maintenance_server, session_server, watch_server},
+        v1::{
+            cluster_server, election_server, kv_server, lease_server, lock_server, maintenance_server,
+            session_server, watch_server,
+        },
     },
 };
 
 /// The services of this API, by their full names.
-pub const SERVICES: [&str; 6] = [
+pub const SERVICES: [&str; 8] = [
     kv_server::SERVICE_NAME,
     lease_server::SERVICE_NAME,
     session_server::SERVICE_NAME,
     watch_server::SERVICE_NAME,
+    lock_server::SERVICE_NAME,
+    election_server::SERVICE_NAME,
     cluster_server::SERVICE_NAME,
     maintenance_server::SERVICE_NAME,
 ];
@@ -67,6 +74,14 @@ pub async fn services(node: &Node) -> Api {
         )
         .add_service(
             watch_server::WatchServer::new(watch::Service::new(node.clone()))
+                .max_decoding_message_size(bytes_max),
+        )
+        .add_service(
+            lock_server::LockServer::new(lock::Service::new(node.clone()))
+                .max_decoding_message_size(bytes_max),
+        )
+        .add_service(
+            election_server::ElectionServer::new(election::Service::new(node.clone()))
                 .max_decoding_message_size(bytes_max),
         )
         .add_service(

@@ -12,6 +12,10 @@ use std::{
     time::Duration,
 };
 
+use futures::{
+    Stream, StreamExt,
+    stream::{self, BoxStream},
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use tokio::time::{Instant, timeout_at};
 use tonic::{Status, body::Body};
@@ -38,6 +42,8 @@ pub struct Call {
     deadline: Instant,
     /// For each chunk of a stream, if the client named no deadline for the whole.
     chunk_timeout: Option<Duration>,
+    /// The end that the client itself has set, however far off.
+    own_deadline: Option<Instant>,
 }
 
 impl Call {
@@ -89,6 +95,26 @@ impl Call {
     pub(super) async fn next_chunk<T>(&self, chunk: impl Future<Output = T>) -> Result<T, Error> {
         let until = self.chunk_timeout.map_or(self.deadline, |timeout| Instant::now() + timeout);
         timeout_at(until, chunk).await.map_err(|_| late("the next chunk"))
+    }
+
+    /// Items of a stream that may be silent for long: until it ends, or the client's own deadline.
+    pub(super) fn items<T: Send + 'static>(
+        self,
+        what: &'static str,
+        items: impl Stream<Item = Result<T, Error>> + Send + 'static,
+    ) -> BoxStream<'static, Result<T, Status>> {
+        stream::unfold(Some((items.boxed(), self)), move |state| async move {
+            let (mut items, call) = state?;
+            let next = match call.own_deadline {
+                Some(end) => timeout_at(end, items.next()).await.unwrap_or_else(|_| Some(Err(late(what)))),
+                None => items.next().await,
+            };
+            match next? {
+                Ok(item) => Some((Ok(item), Some((items, call)))),
+                Err(error) => Some((Err(call.status(&error)), None)),
+            }
+        })
+        .boxed()
     }
 
     /// The answer, or the status that tells of the error.
@@ -162,7 +188,10 @@ impl RequestLayer {
             None => self.default_timeout.min(self.timeout_max),
         };
         let chunk_timeout = asked.is_none().then_some(timeout);
-        Ok(Call { request_id, deadline: Instant::now() + timeout, chunk_timeout })
+        let now = Instant::now();
+        let end = |asked| now.checked_add(deadline::budget(asked, Duration::MAX));
+        let own_deadline = asked.and_then(end);
+        Ok(Call { request_id, deadline: now + timeout, chunk_timeout, own_deadline })
     }
 }
 
@@ -306,7 +335,8 @@ mod tests {
     #[tokio::test]
     async fn a_stream_without_a_deadline_has_one_for_each_chunk() {
         let chunk_timeout = Some(Duration::from_millis(20));
-        let call = Call { request_id: "id".into(), deadline: Instant::now(), chunk_timeout };
+        let own_deadline = None;
+        let call = Call { request_id: "id".into(), deadline: Instant::now(), chunk_timeout, own_deadline };
         assert_eq!(call.next_chunk(async { tokio::task::yield_now().await }).await, Ok(()));
         assert_eq!(call.next_chunk(future::pending::<()>()).await, Err(late("the next chunk")));
         let call = Call { chunk_timeout: None, ..call };

@@ -3,8 +3,8 @@
 //!
 //! Map: `start` (identity, recovery, founding, Raft) · `write` and `read` (the ways of a request) · `rounds`,
 //! `certificate`, `lease` (what permits a read) · `leases`, `deadlines`, `expirer` (clients' leases, counted
-//! down by the leader alone) · `committed` (what a commit tells the rest of the node) · `watches` · `peers`
-//! (both ends of talking to the leader) ·
+//! down by the leader alone) · `committed` (what a commit tells the rest of the node) · `watches` ·
+//! `recipes` (what locks need besides) · `peers` (both ends of talking to the leader) ·
 //! `housekeeping` · `shutdown`. Deliberately absent: anything that decides by a clock what the replicated
 //! state becomes.
 
@@ -22,6 +22,7 @@ mod lease;
 mod leases;
 mod peers;
 mod read;
+mod recipes;
 mod recover;
 mod rounds;
 mod scan;

@@ -1,10 +1,27 @@
-//! What both a node and a client can do: recipes (locks, elections) are written once over it.
+//! What both a node and a client can do, and what is made of it: locks and elections, written once.
+//!
+//! Map: `queue` (who is before whom, and who holds: pure) · `lock` (a place in the queue, from asking to
+//! grant; release; inspect) · `election` (the same with a value; who leads, and its changes) · `keeper` (a
+//! lease kept alive, and the moment from which it must not be trusted) · `guard` (what a holder has in hand;
+//! writes that are refused once the lock is lost).
+//!
+//! Nothing here is needed for safety: a lock is keys, leases and guards of the store, which any client could
+//! use by itself. Deliberately absent: locks without a lease, and any trust in another machine's clock.
+
+pub mod election;
+mod guard;
+mod keeper;
+pub mod lock;
+mod queue;
 
 use std::{future::Future, pin::Pin};
 
 use futures::Stream;
 
+pub use self::guard::{Guarded, Leadership, LockGuard, LockOptions, Recipes};
+pub use self::keeper::KeptLease;
 use crate::{
+    env::Env,
     error::Error,
     types::{
         CallOptions, Consistency, Delete, DeleteResult, Grant, Granted, KeptAlive, KeyValue, LeaseId,
@@ -121,6 +138,11 @@ pub trait WatchApi: Send + Sync {
 }
 
 /// All that recipes need.
-pub trait Api: KvApi + LeaseApi + WatchApi {}
+pub trait Api: KvApi + LeaseApi + WatchApi + Clone + 'static {
+    /// The world that this side lives in. A holder of a lock trusts its clock, which counts the time during
+    /// which the machine was suspended.
+    fn env(&self) -> &Env;
 
-impl<T: KvApi + LeaseApi + WatchApi> Api for T {}
+    /// How many may hold one lock at once (`limits.lock_permits_max`), as far as this side knows.
+    fn lock_permits_max(&self) -> u32;
+}

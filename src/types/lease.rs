@@ -1,6 +1,6 @@
 //! Leases, exactly-once sessions and guards: what ties keys and writes to the life of a client.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use bytes::Bytes;
 
@@ -123,6 +123,16 @@ pub enum LockMode {
     Shared,
     /// At most so many; users of one lock should agree on the number.
     Permits(u32),
+}
+
+impl fmt::Display for LockMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LockMode::Exclusive => f.write_str("exclusive"),
+            LockMode::Shared => f.write_str("shared"),
+            LockMode::Permits(permits) => write!(f, "permits({permits})"),
+        }
+    }
 }
 
 /// Ask for a lock.

@@ -18,6 +18,7 @@ mod process_leases;
 mod process_recency;
 mod process_snapshot;
 mod process_trace;
+mod recipes;
 mod state_measure;
 mod state_properties;
 mod support;

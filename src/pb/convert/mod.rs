@@ -14,6 +14,7 @@ pub mod error;
 mod exactness;
 mod kv;
 pub mod lease;
+pub mod lock;
 mod read;
 mod txn;
 mod watch;
