@@ -34,8 +34,8 @@ impl Service {
     }
 }
 
-/// Queues, and tells of it. Ends with the grant, or with the client's own deadline; gives the place up when the
-/// client goes before.
+/// Queues, and tells of it. Ends with the grant, or with the client's own deadline; gives the place up
+/// when the client goes before.
 pub(super) fn acquire(node: &Node, acquire: Acquire, call: Call) -> Result<Progress, Error> {
     let (node, options) = (node.clone(), call.options()?);
     let now = node.clone();

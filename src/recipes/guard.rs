@@ -51,8 +51,8 @@ impl LockOptions {
 
 /// Locks and elections, for everything that has keys, leases and watches.
 pub trait Recipes: Api {
-    /// Takes a lock, on a lease of its own that is kept alive. Dropping the future gives the place in the queue
-    /// up.
+    /// Takes a lock, on a lease of its own that is kept alive. Dropping the future gives the place in
+    /// the queue up.
     ///
     /// # Errors
     /// `Deadline` if `wait` was not enough; as [`lock::acquire`], and those of a lease's grant.
@@ -111,8 +111,8 @@ pub trait Recipes: Api {
         }
     }
 
-    /// Stands for election, and returns when elected. The value is that of the options; [`Leadership::proclaim`]
-    /// changes it.
+    /// Stands for election, and returns when elected. The value is that of the options;
+    /// [`Leadership::proclaim`] changes it.
     ///
     /// # Errors
     /// As [`Recipes::lock`].
@@ -160,8 +160,8 @@ pub trait Recipes: Api {
         async move { election::observe(self, &name, after, CallOptions::default()).await }
     }
 
-    /// The same store, for a holder of a lock: every write through it is refused with `LOCK_LOST` once the lock
-    /// is lost.
+    /// The same store, for a holder of a lock: every write through it is refused with `LOCK_LOST` once
+    /// the lock is lost.
     fn guarded(&self, guard: impl Into<Guard>) -> Guarded<Self> {
         Guarded { api: self.clone(), guard: guard.into() }
     }

@@ -1,6 +1,7 @@
-//! Writes of a session whose connections are cut after sending: each is applied once, across leader changes and
-//! snapshot installs. Every write puts the writer's own key once more, so that the key's version counts how often
-//! it was applied. 600 writes by default; `QUORATE_RETRIED_WRITES=10000` is the long run.
+//! Writes of a session whose connections are cut after sending: each is applied once, across leader
+//! changes and snapshot installs. Every write puts the writer's own key once more, so that the key's
+//! version counts how often it was applied. 600 writes by default; `QUORATE_RETRIED_WRITES=10000` is the
+//! long run.
 
 use std::{
     io,

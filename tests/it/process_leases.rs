@@ -101,7 +101,8 @@ async fn a_leader_that_was_paused_ends_no_lease_that_others_keep_alive() {
             cluster.resume(old);
             resumed = true;
         }
-        // One that the paused leader does not answer is followed by the next: while nobody leads, no time runs.
+        // One that the paused leader does not answer is followed by the next: while nobody leads, no
+        // time runs.
         let soon = CallOptions { timeout: Some(TTL / 4), ..CallOptions::default() };
         kept += u32::from(client.keep_alive(lease, soon).await.is_ok());
         tokio::time::sleep(TTL / 8).await;
