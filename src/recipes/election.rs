@@ -48,7 +48,8 @@ pub async fn campaign<A: Api>(
 /// Changes the leader's value; the key stays attached to its session.
 ///
 /// # Errors
-/// `LockLost` if it does not lead any more with that token; `Invalid` for a key that is not one of an election.
+/// `LockLost` if it does not lead any more with that token; `Invalid` for a key that is not one of an
+/// election.
 pub async fn proclaim<A: Api>(
     api: &A,
     leader: Guard,

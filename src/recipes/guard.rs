@@ -241,7 +241,8 @@ impl<A: Api> LockGuard<A> {
     /// Gives the lock back, and ends its lease, as one write.
     ///
     /// # Errors
-    /// `LockLost` if it was not held any more, with the token of who holds it now: nothing of theirs is touched.
+    /// `LockLost` if it was not held any more, with the token of who holds it now: nothing of theirs is
+    /// touched.
     /// Those of a write: the lease is then ended in the background.
     pub async fn release(mut self) -> Result<(), Error> {
         let options = CallOptions { guards: vec![self.guard()], ..CallOptions::default() };

@@ -81,7 +81,13 @@ pub async fn try_acquire<A: Api>(
     options: CallOptions,
 ) -> Result<(Header, Option<Held>), Error> {
     check(&acquire, api.lock_permits_max())?;
-    let queue = queue::read(api, &Query::of(&acquire.name), options.clone()).await?;
+    let queue = match queue::read(api, &Query::of(&acquire.name), options.clone()).await {
+        // The place would have the longest key: its length is the one to tell.
+        Err(error @ Error::TooLarge { .. }) => {
+            return Err(own_place(api, &acquire, options).await.err().unwrap_or(error));
+        }
+        queue => queue?,
+    };
     let places = &queue.places;
     let own = places.iter().position(|place| place.session == acquire.session).unwrap_or(places.len());
     if queue::obstacle(acquire.mode, &places[..own]).is_some() {
@@ -181,7 +187,8 @@ impl<A: Api> Acquiring<A> {
     /// A cluster that cannot answer for now is waited for.
     ///
     /// # Errors
-    /// `LeaseNotFound`, at once, when the session ends; `LockLost` when the place was deleted while the session
+    /// `LeaseNotFound`, at once, when the session ends; `LockLost` when the place was deleted while the
+    /// session
     /// lives.
     pub async fn next(&mut self) -> Result<LockProgress, Error> {
         let next = self.progress().await;

@@ -136,7 +136,9 @@ async fn writes_whose_connections_are_cut_are_applied_once() {
     let (mut stored, mut kills) = (0, 0);
     while !writers.is_empty() {
         tokio::select! {
-            ended = writers.join_next() => stored += ended.map_or(0, |ended| ended.expect("a writer does not panic")),
+            ended = writers.join_next() => {
+                stored += ended.map_or(0, |ended| ended.expect("a writer does not panic"));
+            }
             () = tokio::time::sleep(Duration::from_secs(3)) => {
                 // Away for long enough that the others may have purged what it lacks.
                 let leader = cluster.leader().await;
