@@ -1,6 +1,6 @@
 //! The hub over a state in memory: what each watch tells, whatever path it comes on.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use super::*;
 use crate::{
