@@ -263,8 +263,8 @@ impl Limits {
         let (least, most) = (self.lease_ttl_min, self.lease_ttl_max);
         if least.is_zero() || most < least {
             return Err(format!(
-                "limits.lease_ttl_min is {least:?}, limits.lease_ttl_max {most:?}: the first must be above 0, the \
-                 second not below it"
+                "limits.lease_ttl_min is {least:?}, limits.lease_ttl_max {most:?}: the first must be \
+                 above 0, the second not below it"
             ));
         }
         Ok(())

@@ -34,15 +34,16 @@ impl Service {
     }
 }
 
-/// Queues, and tells of it. Ends with the grant, or with the client's own deadline; gives the place up when the
-/// client goes before.
+/// Queues, and tells of it. Ends with the grant, or with the client's own deadline; gives the place up
+/// when the client goes before.
 pub(super) fn acquire(node: &Node, acquire: Acquire, call: Call) -> Result<Progress, Error> {
     let (node, options) = (node.clone(), call.options()?);
     let now = node.clone();
     let queue = async move { lock::acquire(&node, acquire, options).await };
-    let told = queue.map_ok(lock::Acquiring::into_stream).try_flatten_stream().map(move |progress| {
-        progress.map(|progress| convert::lock::progress(progress, now.header("")))
-    });
+    let told = queue
+        .map_ok(lock::Acquiring::into_stream)
+        .try_flatten_stream()
+        .map(move |progress| progress.map(|progress| convert::lock::progress(progress, now.header(""))));
     Ok(call.items(lock::THE_LOCK, told))
 }
 
@@ -62,10 +63,7 @@ pub(super) async fn release(
 impl v1::lock_server::Lock for Service {
     type AcquireStream = Progress;
 
-    async fn acquire(
-        &self,
-        request: Request<v1::LockAcquireRequest>,
-    ) -> Result<Response<Progress>, Status> {
+    async fn acquire(&self, request: Request<v1::LockAcquireRequest>) -> Result<Response<Progress>, Status> {
         let (call, request) = Call::split(request)?;
         let wanted = Acquire::try_from(request).and_then(|wanted| acquire(&self.node, wanted, call.clone()));
         call.answer(wanted)

@@ -1,11 +1,11 @@
 //! `quorate.v1.Watch`: many watches on one stream.
 //!
-//! Everything is pulled: the next response is made when HTTP/2 has room for it. A stream that is not read
-//! takes no more requests and asks its watches for nothing, so that it costs the buffers of its watches, which
-//! are bounded, and one response in parts.
+//! Everything is pulled: the next response is made when HTTP/2 has room for it. A stream that is not
+//! read takes no more requests and asks its watches for nothing, so that it costs the buffers of its
+//! watches, which are bounded, and one response in parts.
 //!
-//! The stream has no deadline. It ends when the client ends it, or when it has no watches and the client sends
-//! no more requests, or when the member stops.
+//! The stream has no deadline. It ends when the client ends it, or when it has no watches and the client
+//! sends no more requests, or when the member stops.
 
 use std::{
     collections::{HashMap, VecDeque},

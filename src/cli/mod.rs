@@ -2,9 +2,9 @@
 //!
 //! A command is read (`args`, `scope`; `refusal` says what is wrong with it), carried out over
 //! [`crate::client`] (`kv_commands`, `watch_command`, `lease_commands`, `cluster_commands`) or as a
-//! member (`serve`), and its answer printed in one of three forms (`output`). Exit codes: 0 done, 1 the answer is negative
-//! (nothing found, compare failed), 2 usage, 3 server or network. A failure is one line on standard
-//! error; with `-o json` also an object on standard output.
+//! member (`serve`), and its answer printed in one of three forms (`output`). Exit codes: 0 done, 1 the
+//! answer is negative (nothing found, compare failed), 2 usage, 3 server or network. A failure is one
+//! line on standard error; with `-o json` also an object on standard output.
 
 mod args;
 mod byte_size;

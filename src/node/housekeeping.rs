@@ -55,10 +55,10 @@ async fn renew_certificates(node: Arc<Inner>) {
     }
 }
 
-/// Takes a snapshot when the log has grown by more than the last snapshot's size (and the configured least):
-/// what is written for snapshots stays in proportion to what is written for the log. And when the newest one
-/// is damaged. One that may not fit on the disk waits for space: a disk that fills up while it is written would
-/// end this member.
+/// Takes a snapshot when the log has grown by more than the last snapshot's size (and the configured
+/// least): what is written for snapshots stays in proportion to what is written for the log. And when
+/// the newest one is damaged. One that may not fit on the disk waits for space: a disk that fills up
+/// while it is written would end this member.
 async fn take_snapshots(node: Arc<Inner>) {
     inspect_snapshot(node.snapshots.clone()).await;
     let (mut taken_at, mut waits) = (0, false);

@@ -119,7 +119,7 @@ impl Inner {
             let attempt = match self.leader() {
                 Leader::Me => self.ask_here(ask, lease, call).await,
                 Leader::Other(id, peer) => {
-                    debug!(request_id = %call.request_id, leader = id, lease, ?ask, "asking the leader of a lease");
+                    debug!(request_id = %call.request_id, leader = id, lease, ?ask, "asking the leader");
                     let asked = self.ask_there((id, &peer), (ask, lease), call);
                     let mut changes = self.leadership_changes();
                     tokio::select! {

@@ -155,8 +155,8 @@ impl Node {
     /// A hash over everything visible at a revision (0: what is applied here).
     ///
     /// # Errors
-    /// [`Error::Compacted`] and [`Error::FutureRevision`]; [`Error::Deadline`], if too many reads of many keys
-    /// are under way for all of `Config::default_timeout`.
+    /// [`Error::Compacted`] and [`Error::FutureRevision`]; [`Error::Deadline`], if too many reads of many
+    /// keys are under way for all of `Config::default_timeout`.
     pub async fn state_hash(&self, revision: Revision) -> Result<StateHash, Error> {
         let node = &self.inner;
         let place = node.admission.read()?;

@@ -98,7 +98,6 @@ impl Starting {
     async fn raft(self, side: &OnceLock<RaftSide<NodeHandler>>) -> Result<Node, Error> {
         let cluster_id = self.founding.settle(&self.env).await?;
         let ground = self.recover().await?;
-        // Whoever never voted and never followed has promised nothing.
         let pristine = ground.log.state().vote.is_none();
         let recovered_to = ground.log.state().last.map(|at| at.index);
         let log = LogStore::new(ground.log, self.config.entry_cache_bytes).beside(ground.snapshots.clone());
@@ -126,20 +125,8 @@ impl Starting {
             promises: promises.clone(),
         };
         // Written down before Raft can promise anything.
-        let promised = self.founding.promise()?;
-        let guard = match pristine || self.config.members.len() == 1 {
-            true => Duration::ZERO,
-            false => self.config.vote_guard(promised),
-        };
-        // Guarded from Raft's first tick on: it holds no lease over this member's own vote either.
-        let settings = openraft::Config { enable_elect: guard.is_zero(), ..settings(&self.config)? };
-        let raft = Raft::new(self.config.id, Arc::new(settings), network, log.clone(), applier);
-        let raft = raft.await.map_err(|fatal| Error::Invalid(format!("raft: {fatal}")))?;
-        if let Err(error) = self.check_addresses(&raft).await {
-            // It has done nothing yet; how it ends is no news beside the error.
-            let _ = raft.shutdown().await;
-            return Err(error);
-        }
+        let guard = self.vote_guard(pristine, self.founding.promise()?);
+        let raft = self.begin_raft(guard, network, (log.clone(), applier)).await?;
         let (rounds, arrivals) = Rounds::new(self.config.limits.inflight_reads_max);
         let suspension = SuspensionGuard::new(self.config.promise(), self.env.clock().suspended());
         let free = self.dir.free_bytes().unwrap_or(u64::MAX);
@@ -177,6 +164,32 @@ impl Starting {
         inner.spawn_tasks(arrivals, self.founding, guard);
         info!(id = inner.config.id, cluster_id, "member has started");
         Ok(Node { inner })
+    }
+
+    /// How long this member votes for nobody. Whoever never voted and never followed has promised nothing.
+    fn vote_guard(&self, pristine: bool, promised: Duration) -> Duration {
+        match pristine || self.config.members.len() == 1 {
+            true => Duration::ZERO,
+            false => self.config.vote_guard(promised),
+        }
+    }
+
+    /// Guarded from Raft's first tick on: it holds no lease over this member's own vote either.
+    async fn begin_raft(
+        &self,
+        guard: Duration,
+        network: Network,
+        (log, applier): (LogStore, Applier),
+    ) -> Result<Raft<Applier>, Error> {
+        let settings = openraft::Config { enable_elect: guard.is_zero(), ..settings(&self.config)? };
+        let raft = Raft::new(self.config.id, Arc::new(settings), network, log, applier);
+        let raft = raft.await.map_err(|fatal| Error::Invalid(format!("raft: {fatal}")))?;
+        if let Err(error) = self.check_addresses(&raft).await {
+            // It has done nothing yet; how it ends is no news beside the error.
+            let _ = raft.shutdown().await;
+            return Err(error);
+        }
+        Ok(raft)
     }
 
     /// A member whose own addresses are not those that its cluster knows would not be reached, or is a second

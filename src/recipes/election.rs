@@ -48,7 +48,8 @@ pub async fn campaign<A: Api>(
 /// Changes the leader's value; the key stays attached to its session.
 ///
 /// # Errors
-/// `LockLost` if it does not lead any more with that token; `Invalid` for a key that is not one of an election.
+/// `LockLost` if it does not lead any more with that token; `Invalid` for a key that is not one of an
+/// election.
 pub async fn proclaim<A: Api>(
     api: &A,
     leader: Guard,
@@ -66,11 +67,7 @@ pub async fn proclaim<A: Api>(
 ///
 /// # Errors
 /// As [`lock::release`].
-pub async fn resign<A: Api>(
-    api: &A,
-    leader: Guard,
-    options: CallOptions,
-) -> Result<WriteAnswer<()>, Error> {
+pub async fn resign<A: Api>(api: &A, leader: Guard, options: CallOptions) -> Result<WriteAnswer<()>, Error> {
     lock::release(api, leader, options).await
 }
 
@@ -105,8 +102,7 @@ pub async fn observe<A: Api>(
     let queue = queue::read(api, &query, options).await?;
     let seen = if after == 0 { queue.header.revision } else { after };
     let candidates = queue.places.into_iter().map(|place| (place.kv.key.clone(), place.kv)).collect();
-    let mut observer =
-        Observer { api: api.clone(), name: name.clone(), seen, candidates, told: None };
+    let mut observer = Observer { api: api.clone(), name: name.clone(), seen, candidates, told: None };
     observer.told = observer.leader();
     let first = ElectionLeader { header: queue.header, leader: observer.told.clone() };
     let first = stream::iter((after == 0).then_some(Ok(first)));

@@ -19,8 +19,8 @@ use crate::{
     error::Error,
     types::{
         Acquire, CallOptions, Consistency, Delete, DeleteResult, ElectionLeader, Grant, Granted, Guard, Held,
-        KeptAlive, KeyValue, LeaseId, LeaseInfo, LeaseList, LockMode, LockProgress, LockState, Put, Range, RangeAnswer,
-        Revision, Revoked, Txn, TxnResult, Watch, WriteAnswer,
+        KeptAlive, KeyValue, LeaseId, LeaseInfo, LeaseList, LockMode, LockProgress, LockState, Put, Range,
+        RangeAnswer, Revision, Revoked, Txn, TxnResult, Watch, WriteAnswer,
     },
 };
 
@@ -54,8 +54,8 @@ impl LockOptions {
 
 /// Locks and elections, for everything that has keys, leases and watches.
 pub trait Recipes: Api {
-    /// Takes a lock, on a lease of its own that is kept alive. Dropping the future gives the place in the queue
-    /// up.
+    /// Takes a lock, on a lease of its own that is kept alive. Dropping the future gives the place in
+    /// the queue up.
     ///
     /// # Errors
     /// `Deadline` if `wait` was not enough; as [`lock::acquire`], and those of a lease's grant.
@@ -122,15 +122,12 @@ pub trait Recipes: Api {
         }
     }
 
-    /// Stands for election, and returns when elected. The value is that of the options; [`Leadership::proclaim`]
-    /// changes it.
+    /// Stands for election, and returns when elected. The value is that of the options;
+    /// [`Leadership::proclaim`] changes it.
     ///
     /// # Errors
     /// As [`Recipes::lock`].
-    fn campaign(
-        &self,
-        options: LockOptions,
-    ) -> impl Future<Output = Result<Leadership<Self>, Error>> + Send {
+    fn campaign(&self, options: LockOptions) -> impl Future<Output = Result<Leadership<Self>, Error>> + Send {
         async move {
             let options = LockOptions { mode: LockMode::Exclusive, ..options };
             Ok(Leadership { guard: self.lock(options).await? })
@@ -174,8 +171,8 @@ pub trait Recipes: Api {
         async move { election::observe(self, &name, after, CallOptions::default()).await }
     }
 
-    /// The same store, for a holder of a lock: every write through it is refused with `LOCK_LOST` once the lock
-    /// is lost.
+    /// The same store, for a holder of a lock: every write through it is refused with `LOCK_LOST` once
+    /// the lock is lost.
     fn guarded(&self, guard: impl Into<Guard>) -> Guarded<Self> {
         Guarded { api: self.clone(), guard: guard.into() }
     }
@@ -273,7 +270,8 @@ impl<A: Api> LockGuard<A> {
     /// Gives the lock back, and ends its lease, as one write.
     ///
     /// # Errors
-    /// `LockLost` if it was not held any more, with the token of who holds it now: nothing of theirs is touched.
+    /// `LockLost` if it was not held any more, with the token of who holds it now: nothing of theirs is
+    /// touched.
     /// Those of a write: the lease is then ended in the background.
     pub async fn release(mut self) -> Result<(), Error> {
         let options = CallOptions { guards: vec![self.guard()], ..CallOptions::default() };

@@ -2,8 +2,8 @@
 //!
 //! The server counts a lease's time from a moment after the keep-alive was sent. Counted here from the moment
 //! *before* it was sent, and shortened by what the two clocks may drift apart, the end that this side sees
-//! lies before the server's. The clock is the environment's (`CLOCK_BOOTTIME`): a process that was stopped, or
-//! a machine that was suspended, finds at once that it is late.
+//! lies before the server's. The clock is the environment's (`CLOCK_BOOTTIME`): a process that was
+//! stopped, or a machine that was suspended, finds at once that it is late.
 //!
 //! This tells a holder when to stop. It cannot stop a holder that does not look: between its look at the
 //! clock and what it does next it may be stopped for any time. That is what guards are for.

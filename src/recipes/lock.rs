@@ -67,11 +67,7 @@ const INSPECT_BYTES_MAX: usize = 2 << 20;
 /// `Invalid` for an empty name, a session of 0, a number of permits that is 0 or above
 /// `limits.lock_permits_max`, or a place that the session has with another mode; `TooLarge` for a name that
 /// makes too long a key; `LeaseNotFound` for a session that does not exist; those of a write.
-pub async fn acquire<A: Api>(
-    api: &A,
-    acquire: Acquire,
-    options: CallOptions,
-) -> Result<Acquiring<A>, Error> {
+pub async fn acquire<A: Api>(api: &A, acquire: Acquire, options: CallOptions) -> Result<Acquiring<A>, Error> {
     check(&acquire, api.lock_permits_max())?;
     let (mut claim, place) = Claim::stake(api, &acquire, options).await?;
     claim.created = Some(place.create_revision);
@@ -88,7 +84,13 @@ pub async fn try_acquire<A: Api>(
     options: CallOptions,
 ) -> Result<(Header, Option<Held>), Error> {
     check(&acquire, api.lock_permits_max())?;
-    let queue = queue::read(api, &Query::of(&acquire.name), options.clone()).await?;
+    let queue = match queue::read(api, &Query::of(&acquire.name), options.clone()).await {
+        // The place would have the longest key: its length is the one to tell.
+        Err(error @ Error::TooLarge { .. }) => {
+            return Err(own_place(api, &acquire, options).await.err().unwrap_or(error));
+        }
+        queue => queue?,
+    };
     let places = &queue.places;
     let own = places.iter().position(|place| place.session == acquire.session).unwrap_or(places.len());
     if queue::obstacle(acquire.mode, &places[..own]).is_some() {
@@ -138,7 +140,8 @@ pub async fn inspect<A: Api>(api: &A, name: &Bytes, options: CallOptions) -> Res
 /// The session that a place lives by.
 pub(super) fn session_of(owner_key: &Bytes) -> Result<u64, Error> {
     let key = LockKey::decode(owner_key);
-    key.map(|key| key.session).ok_or_else(|| Error::Invalid(format!("{} is no key of a lock", shown(owner_key))))
+    key.map(|key| key.session)
+        .ok_or_else(|| Error::Invalid(format!("{} is no key of a lock", shown(owner_key))))
 }
 
 pub(super) fn check_name(name: &Bytes) -> Result<(), Error> {
@@ -166,7 +169,9 @@ fn same_mode(place: &Place, acquire: &Acquire) -> Result<(), Error> {
         return Ok(());
     }
     let (has, asked) = (place.mode, acquire.mode);
-    Err(Error::Invalid(format!("the session has a place in this queue as {has}, not as {asked}: use another session")))
+    Err(Error::Invalid(format!(
+        "the session has a place in this queue as {has}, not as {asked}: use another session"
+    )))
 }
 
 /// On the way to a lock. Dropped before the grant, it deletes its place in the background.
@@ -185,7 +190,8 @@ impl<A: Api> Acquiring<A> {
     /// A cluster that cannot answer for now is waited for.
     ///
     /// # Errors
-    /// `LeaseNotFound`, at once, when the session ends; `LockLost` when the place was deleted while the session
+    /// `LeaseNotFound`, at once, when the session ends; `LockLost` when the place was deleted while the
+    /// session
     /// lives.
     pub async fn next(&mut self) -> Result<LockProgress, Error> {
         let next = self.progress().await;
@@ -213,7 +219,8 @@ impl<A: Api> Acquiring<A> {
             };
             self.seat.claim.armed = true;
             let mut waiting = self.seat.wait_for(obstacle, header.revision).await?;
-            waiting.until = Instant::now() + LOOK_AGAIN * u32::try_from(position).map_or(u32::MAX, |n| n.saturating_add(1));
+            waiting.until = Instant::now()
+                + LOOK_AGAIN * u32::try_from(position).map_or(u32::MAX, |n| n.saturating_add(1));
             self.waiting = Some(waiting);
             if self.told.replace(position) != Some(position) {
                 return Ok(LockProgress::Queued { owner_key: self.seat.place.key.clone(), position });
@@ -376,11 +383,7 @@ struct Claim<A: Api> {
 impl<A: Api> Claim<A> {
     /// Finds the session's place, or takes one. A place that was found is not given up until it was seen to
     /// wait: it may be a grant that another task of the session holds.
-    async fn stake(
-        api: &A,
-        acquire: &Acquire,
-        options: CallOptions,
-    ) -> Result<(Claim<A>, KeyValue), Error> {
+    async fn stake(api: &A, acquire: &Acquire, options: CallOptions) -> Result<(Claim<A>, KeyValue), Error> {
         let Acquire { name, session, mode, .. } = acquire;
         let key = LockKey { name: name.clone(), session: *session, mode: *mode }.encode();
         let (since, found) = own_place(api, acquire, options.clone()).await?;

@@ -131,9 +131,10 @@ pub trait WatchApi: Send + Sync {
     /// lost, without a gap and without telling anything twice.
     ///
     /// # Errors
-    /// `Invalid`, `TooLarge`; of a node also `Overloaded`, `NotReady`, `ShuttingDown`, which a client meets by
-    /// itself. In the stream: `Compacted` where what is to be told next is gone; of a node its end, of a client
-    /// what it cannot get over.
+    /// `Invalid`, `TooLarge`; of a node also `Overloaded`, `NotReady`, `ShuttingDown`, which a client
+    /// meets by
+    /// itself. In the stream: `Compacted` where what is to be told next is gone; of a node its end, of a
+    /// client what it cannot get over.
     fn watch(&self, watch: Watch) -> impl Future<Output = Result<WatchStream, Error>> + Send;
 }
 

@@ -173,7 +173,8 @@ pub(super) fn judge(places: Vec<Place>) -> Vec<LockPlace> {
         LockMode::Shared => rank < same,
         LockMode::Permits(permits) => rank < same && rank < permits as usize,
     };
-    let judged = |(rank, Place { mode, kv, .. }): (usize, Place)| LockPlace { holds: holds(rank, mode), kv, mode };
+    let judged =
+        |(rank, Place { mode, kv, .. }): (usize, Place)| LockPlace { holds: holds(rank, mode), kv, mode };
     places.into_iter().enumerate().map(judged).collect()
 }
 

@@ -77,6 +77,13 @@ impl StateMachine {
         Ok(StateMachine { shared: Arc::new(Shared { core: RwLock::new(core.clone()) }), core })
     }
 
+    /// An empty one that nothing outlives, for tests of whoever stands on it.
+    #[cfg(test)]
+    pub fn in_memory() -> StateMachine {
+        let engine = Arc::new(crate::storage::MemoryEngine::new());
+        StateMachine::open(engine).expect("an empty engine opens")
+    }
+
     /// A handle for reads, from any thread, beside apply.
     pub fn reader(&self) -> StateReader {
         StateReader::new(self.shared.clone())

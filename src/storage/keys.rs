@@ -33,7 +33,8 @@ pub enum Key {
         /// Its place in the journal.
         number: u64,
     },
-    /// `f0 01`: applied log position, revision, compact revision, tally of records. Without it there is no state.
+    /// `f0 01`: applied log position, revision, compact revision, tally of records. Without it there is no
+    /// state.
     Head,
     /// `f0 02`: the last membership, with its log position.
     Membership,

@@ -20,7 +20,8 @@
 //!   tells what it has, reads what it missed from the ring or the history, at the pace at which it is read,
 //!   and joins again. So whoever does not read costs a buffer, and neither writers nor other watches notice.
 //!
-//! *Invariant.* At any time a watch knows the least revision that it has not been given (`next`). It joins only
+//! *Invariant.* At any time a watch knows the least revision that it has not been given (`next`). It
+//! joins only
 //! if the dispatcher has not passed `next`, under the lock under which the dispatcher moves: nothing is lost,
 //! nothing is told twice.
 //!

@@ -1,12 +1,11 @@
 //! The hub over a state in memory: what each watch tells, whatever path it comes on.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use super::*;
 use crate::{
     error::Error,
     state::{Command, Operation, Position, StateMachine, Step},
-    storage::MemoryEngine,
     types::{Delete, KeyRange, Op, Put, Revision, Txn, Watch, WatchEvent},
 };
 
@@ -23,7 +22,7 @@ impl Store {
     }
 
     fn with_watches(watches_max: usize) -> Store {
-        let machine = StateMachine::open(Arc::new(MemoryEngine::new())).expect("an empty state");
+        let machine = StateMachine::in_memory();
         let hub = Hub::new(machine.reader(), watches_max);
         Store { machine, hub, index: 0 }
     }

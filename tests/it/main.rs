@@ -13,6 +13,8 @@ mod openraft_suite;
 mod process_basic;
 mod process_chaos;
 mod process_cli;
+mod process_exactly_once;
+mod process_leases;
 mod process_recency;
 mod process_snapshot;
 mod process_trace;

@@ -1,4 +1,5 @@
-//! What has arrived for one watch and was not yet read. Bounded, so that one reader cannot hold up the others.
+//! What has arrived for one watch and was not yet read. Bounded, so that one reader cannot hold up the
+//! others.
 
 use std::{
     collections::VecDeque,

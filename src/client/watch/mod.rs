@@ -11,8 +11,8 @@
 //!   is cancelled at the member, and begun again when the reader has read what there is.
 //! - A member that is silent is asked for progress, and left when it does not answer.
 //!
-//! A watch that has begun does not give up: as long as no member can be reached it goes on trying, with pauses.
-//! One that cannot begin within the client's timeout says why.
+//! A watch that has begun does not give up: as long as no member can be reached it goes on trying, with
+//! pauses. One that cannot begin within the client's timeout says why.
 
 mod link;
 mod mailbox;

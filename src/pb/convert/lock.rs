@@ -5,9 +5,7 @@ use super::{each, enumerated};
 use crate::{
     error::Error,
     pb::v1::{self, lock_acquire_response::Progress, lock_mode::Kind},
-    types::{
-        Acquire, ElectionLeader, Guard, Header, Held, LockMode, LockPlace, LockProgress, LockState,
-    },
+    types::{Acquire, ElectionLeader, Guard, Header, Held, LockMode, LockPlace, LockProgress, LockState},
 };
 
 impl From<LockMode> for v1::LockMode {

@@ -1,6 +1,6 @@
 //! Records that vanish from the engine behind the state's back.
 
-use std::{hint::black_box, sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use super::*;
 use crate::{
@@ -116,17 +116,4 @@ fn a_head_without_a_tally_opens_and_gets_one() {
     finish(&machine.compactor());
     put(&mut machine, "next");
     assert!(misses(&engine, 4));
-}
-
-/// `cargo nextest run --run-ignored only --no-capture tally`.
-#[test]
-#[ignore = "a measurement"]
-fn cost_of_a_record() {
-    let began = Instant::now();
-    let mut tally = Tally::default();
-    for main in 0..1_000_000 {
-        tally.add(black_box(RecordId { main, sub: 0 }));
-    }
-    eprintln!("{:?} for a million records", began.elapsed());
-    assert_eq!(black_box(tally).count, 1_000_000);
 }

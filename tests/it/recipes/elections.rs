@@ -53,8 +53,11 @@ async fn an_observer_is_told_each_change_once_and_in_order_and_may_resume_anywhe
     let second = second.await.expect("no panic");
     let leader = nodes.node(0).leader_of("election").await.expect("an answer").leader.expect("a leader");
     assert_eq!((&leader.value[..], leader.create_revision), (&b"b"[..], second.token()));
-    let late = quorate::recipes::election::proclaim(nodes.node(1), guard, "late".into(), CallOptions::default());
-    assert!(matches!(late.await, Err(Error::LockLost { current_token, .. }) if current_token == second.token()));
+    let late =
+        quorate::recipes::election::proclaim(nodes.node(1), guard, "late".into(), CallOptions::default());
+    assert!(
+        matches!(late.await, Err(Error::LockLost { current_token, .. }) if current_token == second.token())
+    );
     let epoch = second.token();
     second.resign().await.expect("it leads");
 

@@ -211,7 +211,9 @@ async fn many_who_try_at_once_are_never_all_refused() {
 #[tokio::test]
 async fn other_keys_below_the_name_are_no_places() {
     let nodes = Nodes::three().await;
-    for key in ["near/0", "near/0000000000000001", "near/0000000000000002x/0000000000000001x", "near/fz", "near"] {
+    for key in
+        ["near/0", "near/0000000000000001", "near/0000000000000002x/0000000000000001x", "near/fz", "near"]
+    {
         let put = Put { key: key.into(), value: "v".into(), ..Put::default() };
         nodes.node(0).put(put, CallOptions::default()).await.expect("written");
     }
@@ -282,9 +284,8 @@ async fn a_lease_of_many_locks_gives_all_of_them_back() {
     for name in ["m1", "m2", "m3"] {
         nodes.ask_as(0, session, acquire_of(name, session, LockMode::Exclusive)).await.expect("free").held();
     }
-    let waiters = futures::future::join_all(
-        ["m1", "m2", "m3"].map(|name| nodes.ask(1, name, LockMode::Exclusive)),
-    );
+    let waiters =
+        futures::future::join_all(["m1", "m2", "m3"].map(|name| nodes.ask(1, name, LockMode::Exclusive)));
     let waiters = waiters.await;
     let ended = nodes.node(2).revoke(session, CallOptions::default()).await.expect("it is there");
     assert_eq!(ended.result.deleted, 3);

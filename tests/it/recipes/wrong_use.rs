@@ -59,7 +59,8 @@ async fn what_is_not_held_cannot_be_released() {
     assert_eq!(release(held.guard()).await.map(drop), lost(token, 0), "twice");
 
     let ordinary = Put { key: "r/plain".into(), ..Put::default() };
-    let revision = nodes.node(0).put(ordinary, CallOptions::default()).await.expect("written").header.revision;
+    let revision =
+        nodes.node(0).put(ordinary, CallOptions::default()).await.expect("written").header.revision;
     let plain = Guard { owner_key: "r/plain".into(), fencing_token: revision };
     for said in [
         release(plain.clone()).await.map(drop),

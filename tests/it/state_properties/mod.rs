@@ -185,7 +185,8 @@ proptest! {
     fn compaction_leaves_no_more_than_is_visible(log in log()) {
         let (mut machine, _) = run_cut(&log, &[Beside::Commit, Beside::Step(100)]);
         // What happened at the very compact revision stays, be it the end of a key: here it is this put.
-        apply(&mut machine, &Operation::Put(quorate::types::Put { key: "last".into(), ..Default::default() }));
+        let last = quorate::types::Put { key: "last".into(), ..Default::default() };
+        apply(&mut machine, &Operation::Put(last));
         let revision = machine.reader().position().revision;
         apply(&mut machine, &Operation::Compact(revision));
         compact_fully(&machine);
