@@ -9,7 +9,7 @@ DENY    := $(shell $(CARGO) deny --version >/dev/null 2>&1 && echo yes)
 SHCHECK := $(shell command -v shellcheck 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build check fix test chaos demo cluster clean-cluster powercut million
+.PHONY: help deps build check fix test chaos demo examples cluster clean-cluster powercut million
 
 help: ## Show the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,6 +55,11 @@ chaos: deps ## Kill nodes under load, release build: make chaos ROUNDS=200
 
 demo: deps ## Three real nodes, every consistency level, a killed leader: the tour
 	@scripts/demo.sh
+
+examples: deps ## Locks and elections at work: the paused holder, a job on one of N machines, failover
+	$(CARGO) run --release --locked --example paused_holder
+	$(CARGO) run --release --locked --example cron
+	$(CARGO) run --release --locked --example leader
 
 cluster: build ## Start a local cluster: make cluster NODES=3 DIR=.cluster
 	@scripts/cluster.sh start --nodes $(NODES) --dir $(DIR)

@@ -116,13 +116,9 @@ impl Running {
         let _ = kill_process_group(self.group, signal);
     }
 
-    fn code(
-        &self,
-        ended: Result<io::Result<ExitStatus>, tokio::task::JoinError>,
-    ) -> Result<Ended, Failure> {
+    fn code(&self, ended: Result<io::Result<ExitStatus>, tokio::task::JoinError>) -> Result<Ended, Failure> {
         let status = ended.map_err(io::Error::other).flatten();
-        let status =
-            status.map_err(|why| Failure::Usage(format!("cannot wait for {}: {why}", self.name)))?;
+        let status = status.map_err(|why| Failure::Usage(format!("cannot wait for {}: {why}", self.name)))?;
         Ok(Ended::Code(exit_code(status)))
     }
 }

@@ -50,11 +50,7 @@ fn options(name: OsString, mode: LockMode, value: OsString, hold: &HoldArgs) -> 
 }
 
 /// Takes the lock, and holds it until the command has ended; without a command, until a signal.
-async fn hold(
-    session: &mut Session<'_>,
-    options: LockOptions,
-    args: HoldArgs,
-) -> Result<Outcome, Failure> {
+async fn hold(session: &mut Session<'_>, options: LockOptions, args: HoldArgs) -> Result<Outcome, Failure> {
     let mut signals = Signals::new()?;
     let outcome = match take(&session.client, options, &mut signals).await {
         Ok(guard) => held(session, guard, &args.command, &mut signals).await,

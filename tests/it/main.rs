@@ -15,6 +15,7 @@ mod process_chaos;
 mod process_cli;
 mod process_exactly_once;
 mod process_leases;
+mod process_locks;
 mod process_recency;
 mod process_snapshot;
 mod process_trace;
