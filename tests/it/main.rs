@@ -16,6 +16,7 @@ mod process_cli;
 mod process_recency;
 mod process_snapshot;
 mod process_trace;
+mod process_watch;
 mod state_measure;
 mod state_properties;
 mod support;
