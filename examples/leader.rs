@@ -40,9 +40,13 @@ async fn serve(name: &str, endpoints: &str) -> Result<(), Box<dyn Error>> {
     let client = Client::connect(endpoints.split(','))?;
     let mut ended = signal(SignalKind::terminate())?;
     let options = LockOptions { ttl: TTL, value: name.to_owned().into(), ..LockOptions::new(ELECTION) };
-    let leadership = tokio::select! {
-        leadership = client.campaign(options) => leadership?,
-        _ = ended.recv() => return Ok(()),
+    let stop = async {
+        ended.recv().await;
+    };
+    let leadership = match client.campaign_until(options, stop).await {
+        Ok(leadership) => leadership,
+        Err(quorate::Error::Deadline { .. }) => return Ok(()),
+        Err(error) => return Err(error.into()),
     };
     // Here it would serve, with `leadership.guard()` on everything that only the leader may write.
     let lost = leadership.lost();

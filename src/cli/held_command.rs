@@ -76,7 +76,7 @@ impl Running {
     }
 
     /// Waits for its end, and brings it about if it must be.
-    pub async fn to_its_end(
+    pub async fn until_its_end(
         mut self,
         guard: &LockGuard<Client>,
         signals: &mut Signals,

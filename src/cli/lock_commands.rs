@@ -120,7 +120,7 @@ async fn run(
     guard: &LockGuard<Client>,
     signals: &mut Signals,
 ) -> Result<Ended, Failure> {
-    Running::start(command, guard)?.to_its_end(guard, signals).await
+    Running::start(command, guard)?.until_its_end(guard, signals).await
 }
 
 async fn show(

@@ -128,9 +128,22 @@ pub trait Recipes: Api {
     /// # Errors
     /// As [`Recipes::lock`].
     fn campaign(&self, options: LockOptions) -> impl Future<Output = Result<Leadership<Self>, Error>> + Send {
+        self.campaign_until(options, pending())
+    }
+
+    /// Stands for election, unless `stop` resolves first. Returns without the leadership when the candidacy is
+    /// withdrawn: a process that ends then leaves none behind.
+    ///
+    /// # Errors
+    /// `Deadline` also when it was stopped; as [`Recipes::lock`].
+    fn campaign_until(
+        &self,
+        options: LockOptions,
+        stop: impl Future<Output = ()> + Send,
+    ) -> impl Future<Output = Result<Leadership<Self>, Error>> + Send {
         async move {
             let options = LockOptions { mode: LockMode::Exclusive, ..options };
-            Ok(Leadership { guard: self.lock(options).await? })
+            Ok(Leadership { guard: self.lock_until(options, stop, |_| {}).await? })
         }
     }
 

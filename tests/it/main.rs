@@ -19,6 +19,7 @@ mod process_locks;
 mod process_recency;
 mod process_snapshot;
 mod process_trace;
+mod process_watch;
 mod recipes;
 mod state_measure;
 mod state_properties;

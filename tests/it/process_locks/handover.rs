@@ -112,6 +112,8 @@ async fn turn(client: &Client, guard: LockGuard<Client>, seen: &Seen) {
     let how = CallOptions { timeout: Some(SOON), ..CallOptions::default() };
     let others = seen.inside.fetch_add(1, Ordering::SeqCst);
     let held = guard.is_held();
+    let work = Duration::from_millis(rand::random_range(0..150));
+    tokio::time::sleep(work).await;
     match client.guarded(&guard).put(put, how).await {
         Ok(answer) => {
             assert!(others == 0 || !held || !guard.is_held(), "two hold it");

@@ -136,6 +136,15 @@ impl Cluster {
         fs::read_to_string(self.members[&id].dir.join("log")).unwrap_or_default()
     }
 
+    /// The most memory that a member's process had resident, in MiB.
+    pub fn peak_mib(&self, id: NodeId) -> u64 {
+        let pid = self.members[&id].child.as_ref().expect("the member runs").id();
+        let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = peak.and_then(|peak| peak.trim().split(' ').next()?.parse::<u64>().ok());
+        kib.unwrap_or(0) / 1024
+    }
+
     /// A direct connection to a member.
     pub fn node(&self, id: NodeId) -> NodeClient {
         NodeClient::new(self.client_addr(id))
