@@ -59,6 +59,14 @@ pub struct Readers {
     member: Arc<AtomicU64>,
 }
 
+/// What the writers have done so far.
+#[derive(Default)]
+struct Tally {
+    keys: BTreeMap<String, Revision>,
+    latencies: Latencies,
+    failed: u64,
+}
+
 impl Scale {
     pub fn from_environment() -> Scale {
         Scale {
@@ -90,7 +98,7 @@ impl Scale {
 
     /// Writes at the rate, for so long.
     pub async fn load(self, client: Client, time: Duration) -> Written {
-        let written = Arc::new(Mutex::new((BTreeMap::new(), Vec::new(), 0)));
+        let written = Arc::new(Mutex::new(Tally::default()));
         let mut writers = JoinSet::new();
         let began = Instant::now();
         for writer in 0..WRITERS {
@@ -100,17 +108,11 @@ impl Scale {
             ended.expect("a writer does not panic");
         }
         let took = began.elapsed();
-        let (keys, latencies, failed) = std::mem::take(&mut *written.lock().expect("no panic"));
+        let Tally { keys, latencies, failed } = std::mem::take(&mut *written.lock().expect("no panic"));
         Written { keys, latencies, failed, took }
     }
 
-    async fn write(
-        self,
-        client: Client,
-        writer: u64,
-        until: Instant,
-        written: Arc<Mutex<(BTreeMap<String, Revision>, Latencies, u64)>>,
-    ) {
+    async fn write(self, client: Client, writer: u64, until: Instant, written: Arc<Mutex<Tally>>) {
         let period = Duration::from_secs_f64(WRITERS as f64 / self.puts as f64);
         let mut ticks = tokio::time::interval(period);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -128,10 +130,10 @@ impl Scale {
             let mut written = written.lock().expect("no panic");
             match answer {
                 Ok(revision) => {
-                    written.1.push(sent.elapsed().as_micros() as u64);
-                    written.0.extend(keys.into_iter().map(|key| (key, revision)));
+                    written.latencies.push(sent.elapsed().as_micros() as u64);
+                    written.keys.extend(keys.into_iter().map(|key| (key, revision)));
                 }
-                Err(_) => written.2 += 1,
+                Err(_) => written.failed += 1,
             }
         }
     }
