@@ -2,9 +2,9 @@
 //!
 //! `cargo run --release --example leader`
 //!
-//! The service's processes are this program, started again as `leader serve NAME ENDPOINTS`. Whoever leads
-//! proclaims its address; clients find it by `leader_of`, or are told by `observe`. One leader is asked to end
-//! and resigns; the next is killed, and its successor leads when its lease has run out.
+//! The service's processes are this program, started again as `leader serve NAME ENDPOINTS`. Whoever
+//! leads proclaims its address; clients find it by `leader_of`, or are told by `observe`. One leader is
+//! asked to end and resigns; the next is killed, and its successor leads when its lease has run out.
 
 use std::{
     error::Error,

@@ -2,9 +2,9 @@
 //!
 //! `cargo run --release --example paused_holder`
 //!
-//! A worker takes a lock, reads the balance, and is stopped (SIGSTOP) before it writes it back: by a debugger,
-//! a garbage collector, a hypervisor, a laptop's lid. Its lease runs out, another worker takes the lock and
-//! books 50. Then the first one goes on where it was, and writes what it had computed.
+//! A worker takes a lock, reads the balance, and is stopped (SIGSTOP) before it writes it back: by a
+//! debugger, a garbage collector, a hypervisor, a laptop's lid. Its lease runs out, another worker takes
+//! the lock and books 50. Then the first one goes on where it was, and writes what it had computed.
 //!
 //! Twice: without a guard, which loses the other's booking; and with the guard, which has the late write
 //! refused with `LOCK_LOST`. The workers are this program, started again.

@@ -1,9 +1,9 @@
 //! A command that runs while a lock is held, and must not run a moment longer.
 //!
-//! It is a process group of its own, so that what it starts ends with it. When no keep-alive has come through
-//! for long, the group gets SIGTERM, and SIGKILL before the server can end the lease: as long as this process
-//! itself runs. If it is stopped, or killed with SIGKILL, nobody ends the command; what must not be done by two
-//! at once is guarded with the token that the command finds in its environment.
+//! It is a process group of its own, so that what it starts ends with it. When no keep-alive has come
+//! through for long, the group gets SIGTERM, and SIGKILL before the server can end the lease: as long as
+//! this process itself runs. If it is stopped, or killed with SIGKILL, nobody ends the command; what
+//! must not be done by two at once is guarded with the token that the command finds in its environment.
 
 use std::{
     ffi::{OsStr, OsString},

@@ -25,7 +25,8 @@ const CLIENT: [&str; 9] = [
 /// Those that say how to read.
 const READ: [&str; 4] = ["consistency", "max_age", "min_revision", "route"];
 
-/// A watch, or a lock that is held, is not one answer: nothing is read at a level, and there is no request that logs could name.
+/// A watch, or a lock that is held, is not one answer: nothing is read at a level, and there is no
+/// request that logs could name.
 const NOT_WATCH: [&str; 6] = ["consistency", "max_age", "min_revision", "route", "evidence", "request_id"];
 
 /// The options that mean nothing to a command.

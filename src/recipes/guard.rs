@@ -131,8 +131,8 @@ pub trait Recipes: Api {
         self.campaign_until(options, pending())
     }
 
-    /// Stands for election, unless `stop` resolves first. Returns without the leadership when the candidacy is
-    /// withdrawn: a process that ends then leaves none behind.
+    /// Stands for election, unless `stop` resolves first. Returns without the leadership when the
+    /// candidacy is withdrawn: a process that ends then leaves none behind.
     ///
     /// # Errors
     /// `Deadline` also when it was stopped; as [`Recipes::lock`].

@@ -59,12 +59,8 @@ async fn left_behind(log_store: &'static str) {
     acknowledged.verify(&cluster, "away/").await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn all_restart_from_snapshots_and_short_logs() {
-    let mut cluster = Cluster::start(spec("wal")).await;
-    let acknowledged = Acknowledged::default();
-    let load = Load::start(&cluster, Workload::small("all/"), acknowledged.clone());
-    acknowledged.grows_by(2_000, Duration::from_secs(120)).await;
+/// They are looked for once a second, and a quick machine writes much in a second.
+async fn all_have_snapshots(cluster: &Cluster) {
     for id in cluster.ids() {
         let node = cluster.node(id);
         eventually(&format!("member {id} has a snapshot"), SOON, async || {
@@ -73,6 +69,15 @@ async fn all_restart_from_snapshots_and_short_logs() {
         })
         .await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_restart_from_snapshots_and_short_logs() {
+    let mut cluster = Cluster::start(spec("wal")).await;
+    let acknowledged = Acknowledged::default();
+    let load = Load::start(&cluster, Workload::small("all/"), acknowledged.clone());
+    acknowledged.grows_by(2_000, Duration::from_secs(120)).await;
+    all_have_snapshots(&cluster).await;
     for id in cluster.ids() {
         cluster.kill(id);
     }
@@ -154,6 +159,7 @@ async fn a_damaged_snapshot_keeps_no_member_with_state_and_log_from_starting() {
     let acknowledged = Acknowledged::default();
     let load = Load::start(&cluster, Workload::small("own/"), acknowledged.clone());
     acknowledged.grows_by(1_000, Duration::from_secs(120)).await;
+    all_have_snapshots(&cluster).await;
     load.finish().await;
     for id in cluster.ids() {
         cluster.kill(id);

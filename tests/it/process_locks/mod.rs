@@ -1,5 +1,5 @@
-//! Locks and elections on real processes: hand-overs under kills, the counter that only guards keep exact, the
-//! command line, the wire.
+//! Locks and elections on real processes: hand-overs under kills, the counter that only guards keep
+//! exact, the command line, the wire.
 
 mod command;
 mod counter;
