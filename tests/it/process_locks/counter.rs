@@ -125,8 +125,8 @@ struct Counter {
 impl Counter {
     async fn count(self, number: u64, increments: u64) -> Counted {
         let mut counted = Counted::default();
-        // One stop for each client, at different times; in a long run one in a hundred.
-        let stops_at = |turn: u64| turn % 100 == (3 + number) % increments.clamp(1, 100);
+        // One stop for each client, at different times; in a long run one in 500 turns.
+        let stops_at = |turn: u64| turn % 500 == (3 + number) % increments.clamp(1, 500);
         let mut stopped_at = None;
         while counted.acknowledged < increments {
             let turn = counted.acknowledged;
