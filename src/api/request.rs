@@ -24,6 +24,7 @@ use tower::{Layer, Service};
 use super::{deadline, refusal};
 use crate::{
     config::Config,
+    env::draw,
     error::Error,
     pb::{convert, v1},
     types::CallOptions,
@@ -217,7 +218,7 @@ fn request_id(metadata: &HeaderMap) -> Result<String, Error> {
 }
 
 fn fresh_id() -> String {
-    format!("{:016x}", rand::random::<u64>())
+    format!("{:016x}", draw())
 }
 
 impl<S> Layer<S> for RequestLayer {

@@ -3,15 +3,17 @@
 //!
 //! Files are not here: the log and the engine have traits of their own, with in-memory twins.
 
+mod blocking;
 mod clock;
 mod net;
+mod simulation;
 
 use std::sync::Arc;
 
-use rand::Rng;
-
+pub use self::blocking::{Blocking, Lost, blocking};
 pub use self::clock::{Clock, Moment, SystemClock};
 pub use self::net::{BoxIo, CONNECT_TIMEOUT, Incoming, KEEPALIVE, Listening, Net, Tcp};
+pub use self::simulation::{draw, is_simulated, simulate};
 
 /// One world. Cheap to clone.
 #[derive(Clone)]
@@ -24,7 +26,7 @@ pub struct Env {
 impl Env {
     /// The machine's clock, TCP, and the thread's random numbers.
     pub fn real() -> Env {
-        Env::new(Arc::new(SystemClock), Arc::new(Tcp), Arc::new(|| rand::rng().random()))
+        Env::new(Arc::new(SystemClock), Arc::new(Tcp), Arc::new(draw))
     }
 
     /// A world made of these parts.

@@ -6,11 +6,12 @@ use std::{
     time::Duration,
 };
 
-use tokio::{task::spawn_blocking, time::sleep};
+use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use super::Inner;
 use crate::{
+    env::blocking,
     raft::{
         snapshots::SnapshotStore,
         state_machine::{check_snapshot, inspect},
@@ -92,7 +93,7 @@ async fn take_snapshots(node: Arc<Inner>) {
 /// Reads the newest snapshot once after the start, beside everything else: damage is found while the state is
 /// there to take another, and not on the day when the snapshot is needed.
 async fn inspect_snapshot(snapshots: Arc<SnapshotStore>) {
-    let inspected = spawn_blocking(move || match snapshots.newest()? {
+    let inspected = blocking(move || match snapshots.newest()? {
         Some(file) => inspect(&snapshots, &file, check_snapshot),
         None => Ok(()),
     });
@@ -168,7 +169,7 @@ async fn checkpoint(node: Arc<Inner>) {
         }
         (flushed_to, flushed_at) = (applied(), node.env.now());
         let state = node.state.clone();
-        match spawn_blocking(move || state.flush()).await {
+        match blocking(move || state.flush()).await {
             Ok(Ok(())) => {}
             Ok(Err(error)) => return node.fail(error.to_string()),
             Err(panic) => return node.fail(panic.to_string()),
@@ -180,7 +181,7 @@ async fn checkpoint(node: Arc<Inner>) {
 async fn compact(node: Arc<Inner>) {
     loop {
         let compactor = node.compactor.clone();
-        match spawn_blocking(move || compactor.step(COMPACT_STEP_BYTES)).await {
+        match blocking(move || compactor.step(COMPACT_STEP_BYTES)).await {
             Ok(Ok(Step::More)) => sleep(COMPACT_PAUSE).await,
             Ok(Ok(Step::Idle | Step::Paused)) => sleep(COMPACT).await,
             Ok(Err(error)) => return node.fail(error.to_string()),

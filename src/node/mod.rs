@@ -29,6 +29,7 @@ mod scan;
 mod shutdown;
 mod start;
 mod status;
+mod stores;
 mod watches;
 mod write;
 
@@ -42,12 +43,13 @@ use std::{
 };
 
 use openraft::async_runtime::{Instant as _, WatchReceiver};
-use tokio::{sync::watch, task::spawn_blocking};
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::error;
 
 pub use self::scan::ScanStream;
 pub use self::status::{Lag, Member, StateHash, Status};
+pub use self::stores::{Disks, Stores};
 use self::{
     admission::{Admission, Permit},
     call::Call,
@@ -60,7 +62,7 @@ use self::{
 };
 use crate::{
     config::Config,
-    env::{Env, Moment},
+    env::{Env, Moment, blocking},
     error::Error,
     raft::{
         links::Links, log_store::LogStore, promises::Promises, snapshots::SnapshotStore,
@@ -163,7 +165,7 @@ impl Node {
         let call = Call::begin(CallOptions::default(), &node.config, &node.env);
         let heavy = node.admission.heavy_read(call.deadline).await?;
         let state = node.state.clone();
-        let hashed = spawn_blocking(move || {
+        let hashed = blocking(move || {
             let _places = (place, heavy);
             (state.hash(revision), state.leases_hash())
         });
@@ -300,7 +302,7 @@ impl Inner {
             state.range(&range, &limits)
         } else {
             let places = (place.clone(), self.admission.heavy_read(call.deadline).await?);
-            let reading = spawn_blocking(move || {
+            let reading = blocking(move || {
                 let _places = places;
                 state.range(&range, &limits)
             });

@@ -12,9 +12,12 @@ use std::{io, sync::Arc};
 
 use tracing::{info, warn};
 
-use super::identity::{DataDir, Identity};
+use super::{
+    identity::{DataDir, Identity},
+    stores::Stores,
+};
 use crate::{
-    config::{Config, LogStoreKind},
+    config::Config,
     error::Error,
     log::{self, LogState, RaftLog},
     raft::{
@@ -22,7 +25,7 @@ use crate::{
         state_machine::{check_snapshot, inspect, is_damage, load_snapshot, read_meta},
     },
     state::{Corruption, Position, StateMachine},
-    storage::{DiskHome, EngineError, EngineHome},
+    storage::{EngineError, EngineHome},
 };
 
 /// Free bytes without which no start is tried: two segments of sled and a chunk of the log, with room to
@@ -44,11 +47,15 @@ pub struct Ground {
 }
 
 /// Opens everything under a data directory. Blocking.
-pub fn recover(config: &Config, dir: &DataDir, identity: &Identity) -> Result<Ground, Error> {
+pub fn recover(
+    stores: &dyn Stores,
+    config: &Config,
+    dir: &DataDir,
+    identity: &Identity,
+) -> Result<Ground, Error> {
     check_space(dir)?;
     let fail = |what: &str, error: String| Error::Invalid(dir.explain(format!("{what}: {error}")));
-    let log =
-        log::open(kind(config.log_store), &dir.join("log")).map_err(|e| fail("raft log", e.to_string()))?;
+    let log = stores.log(config, &dir.join("log")).map_err(|e| fail("raft log", e.to_string()))?;
     let state = log.state();
     if identity.initialized && state.vote.is_none() && state.last.is_none() {
         return Err(Error::Invalid(format!(
@@ -59,12 +66,12 @@ pub fn recover(config: &Config, dir: &DataDir, identity: &Identity) -> Result<Gr
     }
     let snapshots =
         SnapshotStore::open(dir.join("snapshots")).map_err(|e| fail("snapshots", e.to_string()))?;
-    let home = DiskHome::new(dir.join("state"), config.engine_cache_bytes);
-    let machine = open_state(&home, &snapshots, &*log).map_err(|e| fail("state", e))?;
+    let home = stores.home(config, &dir.join("state"));
+    let machine = open_state(&*home, &snapshots, &*log).map_err(|e| fail("state", e))?;
     let newest = snapshots.newest().map_err(|e| fail("snapshots", e.to_string()))?;
     let unsnapshotted = unsnapshotted(newest.as_ref(), machine.applied(), &*log);
     info!(applied = ?machine.applied(), log = ?state, unsnapshotted, "recovered");
-    Ok(Ground { log, home: Arc::new(home), machine, snapshots: Arc::new(snapshots), unsnapshotted })
+    Ok(Ground { log, home, machine, snapshots: Arc::new(snapshots), unsnapshotted })
 }
 
 /// How much of the log lies between a snapshot and what is applied: of the log's bytes, the part that these
@@ -92,14 +99,6 @@ fn check_space(dir: &DataDir) -> Result<(), Error> {
             let dir = dir.path().display();
             Err(Error::Invalid(format!("cannot read the free space under {dir}: {error}")))
         }
-    }
-}
-
-fn kind(store: LogStoreKind) -> log::Kind {
-    match store {
-        LogStoreKind::Wal => log::Kind::Wal,
-        LogStoreKind::Sled => log::Kind::Sled,
-        LogStoreKind::Memory => log::Kind::Memory,
     }
 }
 

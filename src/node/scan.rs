@@ -4,13 +4,11 @@ use std::{pin::Pin, time::Duration};
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt, stream};
-use tokio::{
-    task::spawn_blocking,
-    time::{Instant, timeout_at},
-};
+use tokio::time::{Instant, timeout_at};
 
 use super::{Node, admission::Permit, call::Call};
 use crate::{
+    env::blocking,
     error::Error,
     state::{self, Page, PageQuery},
     types::{CallOptions, Consistency, Evidence, Header, KeyValue, Range, Scan},
@@ -75,7 +73,7 @@ impl Cursor {
         let deadline = Instant::now() + patience;
         let places = (place.clone(), node.inner.admission.heavy_read(deadline).await?);
         let state = node.inner.state.clone();
-        let reading = spawn_blocking(move || {
+        let reading = blocking(move || {
             let _places = places;
             let query = PageQuery {
                 keys: &scan.keys,

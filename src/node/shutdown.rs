@@ -3,14 +3,11 @@
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver;
-use tokio::{
-    task::spawn_blocking,
-    time::{Instant, sleep, timeout_at},
-};
+use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{info, warn};
 
 use super::{Inner, leadership::Leader};
-use crate::{error::Error, types::NodeId};
+use crate::{env::blocking, error::Error, types::NodeId};
 
 /// Of the time that a shutdown may take, what is kept for its end: stopping Raft and syncing.
 const END_SHARE: u32 = 4;
@@ -88,7 +85,7 @@ impl Inner {
     /// Log and state to disk. The log decides; a state that cannot be flushed is rebuilt.
     async fn sync(&self) -> Result<(), Error> {
         let (log, state) = (self.log.clone(), self.state.clone());
-        let synced = spawn_blocking(move || {
+        let synced = blocking(move || {
             if let Err(error) = state.flush() {
                 warn!(%error, "cannot flush the state");
             }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use openraft::{async_runtime::WatchReceiver, errors::InitializeError, errors::RaftError};
-use tokio::{sync::watch, task::spawn_blocking, time::sleep};
+use tokio::{sync::watch, time::sleep};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{info, warn};
 
@@ -25,10 +25,11 @@ use super::{
     peers::NodeHandler,
     recover::{Ground, recover},
     rounds::{Arrivals, Rounds},
+    stores::{Disks, Stores},
 };
 use crate::{
     config::Config,
-    env::Env,
+    env::{Env, blocking},
     error::Error,
     raft::{
         links::Links,
@@ -56,6 +57,11 @@ impl Node {
 
     /// The same, in a world of its own.
     pub async fn start_in(env: Env, config: Config) -> Result<Node, Error> {
+        Node::start_on(Arc::new(Disks), env, config).await
+    }
+
+    /// The same, on stores of its own. Identity and snapshot files are in the data directory all the same.
+    pub async fn start_on(stores: Arc<dyn Stores>, env: Env, config: Config) -> Result<Node, Error> {
         config.validate()?;
         let dir = Arc::new(DataDir::open(&config)?);
         let founding = Arc::new(Founding::open(&config, dir.clone())?);
@@ -75,7 +81,7 @@ impl Node {
             strangers: Strangers::default(),
         };
         tasks.spawn(service.serve(listening.incoming, stop.clone()));
-        let started = Starting { env, config, dir, founding, stop: stop.clone(), tasks };
+        let started = Starting { stores, env, config, dir, founding, stop: stop.clone(), tasks };
         let node = started.raft(&side).await;
         if node.is_err() {
             stop.cancel();
@@ -86,6 +92,7 @@ impl Node {
 
 /// What exists before Raft does.
 struct Starting {
+    stores: Arc<dyn Stores>,
     env: Env,
     config: Config,
     dir: Arc<DataDir>,
@@ -213,9 +220,10 @@ impl Starting {
     }
 
     async fn recover(&self) -> Result<Ground, Error> {
-        let (config, dir, identity) = (self.config.clone(), self.dir.clone(), self.founding.identity());
+        let (stores, config, dir) = (self.stores.clone(), self.config.clone(), self.dir.clone());
+        let identity = self.founding.identity();
         let identity = identity.ok_or_else(|| Error::NotReady("it has no identity".to_owned()))?;
-        let ground = spawn_blocking(move || recover(&config, &dir, &identity));
+        let ground = blocking(move || recover(&*stores, &config, &dir, &identity));
         ground.await.map_err(|panic| Error::Invalid(format!("recovery failed: {panic}")))?
     }
 }

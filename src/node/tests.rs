@@ -258,7 +258,7 @@ impl Blocked {
         let (release, taken) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
         for _ in 0..BLOCKING_THREADS {
             let (release, taken) = (release.clone(), taken.clone());
-            spawn_blocking(move || {
+            tokio::task::spawn_blocking(move || {
                 taken.fetch_add(1, Ordering::SeqCst);
                 while !release.load(Ordering::SeqCst) {
                     std::thread::sleep(Duration::from_millis(5));

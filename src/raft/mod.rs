@@ -7,6 +7,7 @@ pub mod links;
 pub mod log_store;
 pub mod network;
 pub mod promises;
+pub mod runtime;
 pub mod service;
 pub mod settings;
 pub mod snapshots;

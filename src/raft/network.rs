@@ -4,7 +4,14 @@
 //! measurable at loopback latencies (reference, section 1.3); appends to one follower are sequential and
 //! batched.
 
-use std::{future::Future, io, pin::pin, sync::Arc, time::Duration};
+use std::{
+    fs::File,
+    future::Future,
+    io::{self, Read},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
 use openraft::{
     OptionalSend,
@@ -16,10 +23,7 @@ use openraft::{
     },
 };
 use tokio::{
-    fs::File,
-    io::AsyncReadExt,
     sync::mpsc::{self, error::SendTimeoutError},
-    task::spawn_blocking,
     time::Instant,
 };
 use tokio_stream::wrappers::ReceiverStream;
@@ -34,7 +38,7 @@ use super::{
     state_machine::{check_snapshot, inspect},
     types::{Peer, Snapshot, TypeConfig, Vote},
 };
-use crate::{pb::internal as pb, types::NodeId};
+use crate::{env::blocking, pb::internal as pb, types::NodeId};
 
 /// Bytes of a snapshot in one message.
 const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
@@ -207,7 +211,7 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
 /// The receiver says that what it got is damaged. If so is the file here, it would be sent for ever: it is
 /// set aside, and Raft, which asks again, gets a new one.
 async fn doubt(snapshots: Arc<SnapshotStore>, file: SnapshotFile) {
-    let inspected = spawn_blocking(move || inspect(&snapshots, &file, check_snapshot)).await;
+    let inspected = blocking(move || inspect(&snapshots, &file, check_snapshot)).await;
     if let Err(error) = inspected.map_err(io::Error::other).flatten() {
         warn!(%error, "cannot read the snapshot that the receiver calls damaged");
     }
@@ -219,7 +223,8 @@ async fn send_snapshot(
     vote: Vote,
     snapshot: Snapshot<SnapshotFile>,
 ) -> Result<pb::SnapshotReply, Status> {
-    let file = File::open(snapshot.snapshot.path()).await;
+    let path = snapshot.snapshot.path().to_owned();
+    let file = blocking(move || File::open(path)).await.map_err(io::Error::other).flatten();
     let file = file.map_err(|e| Status::unavailable(format!("cannot open the snapshot: {e}")))?;
     let size = snapshot.snapshot.size();
     let head = codec::snapshot_head(vote, &snapshot.meta, size);
@@ -247,23 +252,34 @@ fn install_limit(size: u64) -> Duration {
 /// Feeds a file into the stream; gives up when nothing moves. Ends early if the receiver has answered
 /// already.
 async fn feed(
-    mut file: File,
+    file: File,
     head: pb::SnapshotHead,
     chunks: mpsc::Sender<pb::SnapshotChunk>,
 ) -> Result<(), String> {
     use pb::snapshot_chunk::Part;
     let mut part = Part::Head(head);
+    let mut file = file;
     loop {
         match chunks.send_timeout(pb::SnapshotChunk { part: Some(part) }, SNAPSHOT_IDLE).await {
             Ok(()) => {}
             Err(SendTimeoutError::Closed(_)) => return Ok(()),
             Err(SendTimeoutError::Timeout(_)) => return Err(format!("nothing moved for {SNAPSHOT_IDLE:?}")),
         }
-        let mut data = Vec::with_capacity(SNAPSHOT_CHUNK_BYTES);
-        let limited = (&mut file).take(SNAPSHOT_CHUNK_BYTES as u64).read_to_end(&mut data).await;
-        if limited.map_err(|e| format!("cannot read the snapshot: {e}"))? == 0 {
+        let data;
+        (file, data) = read_chunk(file).await.map_err(|e| format!("cannot read the snapshot: {e}"))?;
+        if data.is_empty() {
             return Ok(());
         }
         part = Part::Data(data.into());
     }
+}
+
+/// The next bytes of a file; none at its end.
+async fn read_chunk(file: File) -> io::Result<(File, Vec<u8>)> {
+    let reading = blocking(move || {
+        let mut data = Vec::with_capacity(SNAPSHOT_CHUNK_BYTES);
+        (&file).take(SNAPSHOT_CHUNK_BYTES as u64).read_to_end(&mut data)?;
+        Ok((file, data))
+    });
+    reading.await.map_err(io::Error::other)?
 }

@@ -19,7 +19,7 @@ use openraft::{
     entry::RaftEntry,
     storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine},
 };
-use tokio::{sync::watch, task::spawn_blocking};
+use tokio::sync::watch;
 use tracing::{debug, info};
 
 use super::{
@@ -29,6 +29,7 @@ use super::{
     types::{EntryPayload, LogId, Response, Snapshot, SnapshotMeta, StoredMembership, TypeConfig},
 };
 use crate::{
+    env::blocking,
     log,
     state::{
         self, ApplyBatch, Committed, Corruption, PinnedSnapshot, Position, StateMachine, View,
@@ -264,7 +265,7 @@ impl RaftStateMachine<TypeConfig> for Applier {
         let Some(last) = meta.last_log_id else { return Ok(()) };
         self.log.barrier().await?;
         let (snapshots, home) = (self.snapshots.clone(), self.home.clone());
-        let loaded = spawn_blocking(move || -> io::Result<StateMachine> {
+        let loaded = blocking(move || -> io::Result<StateMachine> {
             let file = snapshots.publish(snapshot.path(), last.into())?;
             load_snapshot(&*home, &file)
         });
@@ -305,7 +306,7 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
         let meta = meta(header.applied, header.membership.clone())?;
         let last = meta.last_log_id.ok_or_else(|| io::Error::other("there is nothing to snapshot yet"))?;
         let snapshots = self.snapshots.clone();
-        let written = spawn_blocking(move || write_snapshot(&snapshots, &pinned, last));
+        let written = blocking(move || write_snapshot(&snapshots, &pinned, last));
         let file = written.await.map_err(io::Error::other)??;
         info!(last = %last, bytes = file.size(), "took a snapshot");
         Ok(Snapshot { meta, snapshot: file })

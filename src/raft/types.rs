@@ -7,15 +7,14 @@ use std::{fmt, sync::Arc};
 
 use bytes::Bytes;
 
-use super::codec::{self, CodecError};
+use super::{
+    codec::{self, CodecError},
+    runtime::Runtime,
+};
 use crate::{
     state::{Applied, Command},
     types::NodeId,
 };
-
-/// The asynchronous runtime under openraft: named here and nowhere else, so that a simulator can put a seeded
-/// one here.
-pub type Runtime = openraft_rt_tokio::TokioRuntime;
 
 openraft::declare_raft_types!(
     /// openraft's type parameters.

@@ -11,7 +11,7 @@ use std::{
 
 use tokio::{
     sync::{Notify, Semaphore},
-    task::{spawn_blocking, yield_now},
+    task::yield_now,
 };
 use tokio_util::sync::CancellationToken;
 
@@ -23,6 +23,7 @@ use super::{
     watcher::Watcher,
 };
 use crate::{
+    env::blocking,
     error::Error,
     state::{Event, History, ReadError, StateReader},
     types::{KeyRange, Revision, Watch},
@@ -228,7 +229,7 @@ impl Shared {
         // Never closed; without a turn it would only be less orderly.
         let _turn = self.reads.acquire().await;
         let state = self.state.clone();
-        let reading = spawn_blocking(move || state.history(&keys, from, HISTORY_BYTES));
+        let reading = blocking(move || state.history(&keys, from, HISTORY_BYTES));
         reading.await.unwrap_or_else(|panic| {
             Err(ReadError::Broken(crate::state::Corruption::Damaged(format!("reading history: {panic}"))))
         })

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, future::pending, sync::Arc, time::Duration};
 
 use tokio::{
-    task::{spawn_blocking, yield_now},
+    task::yield_now,
     time::{Instant, sleep_until},
 };
 
@@ -14,6 +14,7 @@ use super::{
     seat::{Group, Place, ProgressRequest, Seat},
 };
 use crate::{
+    env::blocking,
     error::Error,
     state::{Event, EventKind, PageQuery, ReadError, StateReader},
     types::{KeyRange, KeyValue, Revision, Watch, WatchEvent},
@@ -234,7 +235,7 @@ async fn former(state: &StateReader, events: Arc<[Event]>) -> Result<Vec<Option<
     if count <= INLINE_READS_MAX {
         return read();
     }
-    spawn_blocking(read).await.map_err(|panic| Error::Stopped(panic.to_string()))?
+    blocking(read).await.map_err(|panic| Error::Stopped(panic.to_string()))?
 }
 
 fn former_pair(state: &StateReader, event: &Event) -> Result<Option<KeyValue>, Error> {

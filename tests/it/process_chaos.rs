@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use rand::{Rng, rngs::StdRng, seq::IndexedRandom};
+use rand::{RngExt, rngs::StdRng, seq::IndexedRandom};
 
 use crate::support::{
     SOON,

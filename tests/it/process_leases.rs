@@ -8,7 +8,7 @@ use quorate::{
     recipes::{KvApi, LeaseApi},
     types::{CallOptions, Grant, KeyRange, Level, Put, Range},
 };
-use rand::Rng;
+use rand::RngExt;
 use tokio::task::JoinSet;
 
 use crate::support::{SOON, cluster::Cluster, eventually, load::connect, setting};

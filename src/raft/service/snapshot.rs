@@ -1,13 +1,17 @@
 //! Receiving a snapshot: to a file beside, checked whole, then handed to Raft. The answer waits for the log.
 
-use std::path::PathBuf;
+use std::{
+    fs::File,
+    io::{self, Write},
+    path::{Path, PathBuf},
+};
 
 use openraft::async_runtime::WatchReceiver;
-use tokio::{fs::File, io::AsyncWriteExt};
 use tonic::{Status, Streaming};
 
 use super::{LeaderHandler, RaftSide, fatal, garbled};
 use crate::{
+    env::blocking,
     pb::internal::{self as pb, snapshot_chunk::Part},
     raft::{
         codec,
@@ -83,9 +87,9 @@ async fn next(chunks: &mut Streaming<pb::SnapshotChunk>) -> Result<Option<Part>,
 }
 
 /// Writes the stream to a file, which must get exactly the size that was announced.
-async fn store(path: &PathBuf, size: u64, chunks: &mut Streaming<pb::SnapshotChunk>) -> Result<(), Status> {
-    let failed = |error: std::io::Error| Status::unavailable(format!("cannot write the snapshot: {error}"));
-    let mut file = File::create(path).await.map_err(failed)?;
+async fn store(path: &Path, size: u64, chunks: &mut Streaming<pb::SnapshotChunk>) -> Result<(), Status> {
+    let path = path.to_owned();
+    let mut file = on_disk(move || File::create(path)).await?;
     let mut written = 0;
     while let Some(part) = next(chunks).await? {
         let Part::Data(data) = part else {
@@ -95,12 +99,19 @@ async fn store(path: &PathBuf, size: u64, chunks: &mut Streaming<pb::SnapshotChu
         if written > size {
             return Err(Status::invalid_argument(format!("the snapshot exceeds the {size} bytes announced")));
         }
-        file.write_all(&data).await.map_err(failed)?;
+        file = on_disk(move || (&file).write_all(&data).map(|()| file)).await?;
     }
     if written < size {
         return Err(Status::data_loss(format!("the snapshot ended after {written} of {size} bytes")));
     }
-    file.flush().await.map_err(failed)
+    Ok(())
+}
+
+async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, Status> {
+    let done = blocking(work).await.map_err(io::Error::other).flatten();
+    done.map_err(|error| Status::unavailable(format!("cannot write the snapshot: {error}")))
 }
 
 /// Checks the whole file before Raft hears of it: Raft takes inconsistent metadata for a fatal error (hazard
@@ -112,7 +123,7 @@ async fn verify<L: LeaderHandler>(
 ) -> Result<SnapshotFile, Status> {
     let snapshot = side.snapshots.received(file.0.clone()).map_err(fatal)?;
     let (checked, expected) = (snapshot.clone(), meta.clone());
-    let found = tokio::task::spawn_blocking(move || check_snapshot(&checked)).await.map_err(fatal)?;
+    let found = blocking(move || check_snapshot(&checked)).await.map_err(fatal)?;
     match found {
         Ok(found) if found == expected => Ok(snapshot),
         Ok(_) => Err(Status::data_loss("the snapshot file and its announcement disagree")),

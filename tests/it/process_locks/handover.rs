@@ -14,7 +14,7 @@ use quorate::{
     recipes::{KvApi, LockGuard, LockOptions, Recipes},
     types::{CallOptions, Put, Revision},
 };
-use rand::{Rng, seq::IndexedRandom};
+use rand::{RngExt, seq::IndexedRandom};
 use tokio::task::JoinSet;
 
 use crate::support::{SOON, cluster::Cluster, load::connect, random, setting};

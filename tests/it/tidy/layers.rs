@@ -22,7 +22,7 @@ const ALLOWED: &[Row] = &[
     ("storage", &[]),
     ("log", &[]),
     ("state", &["storage"]),
-    ("watch", &["state"]),
+    ("watch", &["state", "env"]),
     ("env", &[]),
     // Wire types, converted to and from the vocabulary: knows nobody who uses them.
     ("pb", &[]),
@@ -30,7 +30,7 @@ const ALLOWED: &[Row] = &[
     ("recipes", &["env"]),
     ("raft", &["state", "storage", "log", "env", "pb", "config"]),
     ("node", &["raft", "state", "watch", "storage", "log", "env", "recipes", "config"]),
-    ("api", &["node", "watch", "recipes", "pb", "config"]),
+    ("api", &["node", "watch", "recipes", "env", "pb", "config"]),
     ("client", &["recipes", "pb", "env"]),
     ("check", &[]),
     ("torture", &["client", "check", "env"]),
