@@ -80,12 +80,26 @@ impl Client {
         S: Fn(Channel, Request<M>) -> F,
         F: Future<Output = Result<Response<A>, Status>>,
     {
+        self.call_anew(plan, || message.clone(), send).await
+    }
+
+    /// The same with a message that is made anew for each attempt.
+    pub(super) async fn call_anew<M, A, S, F>(
+        &self,
+        plan: &Plan,
+        message: impl Fn() -> M,
+        send: S,
+    ) -> Result<Answered<A>, Error>
+    where
+        S: Fn(Channel, Request<M>) -> F,
+        F: Future<Output = Result<Response<A>, Status>>,
+    {
         let mut attempts = Attempts::default();
         self.refresh_if_needed(plan).await;
         loop {
             let endpoint = self.next_endpoint(plan, &mut attempts)?;
             let time = self.attempt_time(plan, &attempts);
-            let error = match self.attempt(plan, &endpoint, time, (message.clone(), &send)).await {
+            let error = match self.attempt(plan, &endpoint, time, (message(), &send)).await {
                 Ok(message) => {
                     self.inner.budget.refund();
                     self.view().learn_up(&endpoint);

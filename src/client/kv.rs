@@ -77,7 +77,6 @@ impl Client {
         send: S,
     ) -> Result<Answered<A>, Error>
     where
-        M: Clone,
         S: Fn(Channel, Request<M>) -> F,
         F: Future<Output = Result<Response<A>, Status>>,
     {
@@ -89,9 +88,11 @@ impl Client {
                 true => Some(self.ticket(plan.deadline).await?),
                 false => None,
             };
-            let session = ticket.as_ref().map(Ticket::name).or(options.session);
-            let exactness = convert::exactness(&CallOptions { session, ..options.clone() });
-            match (self.call(&plan, message(exactness), &send).await, ticket) {
+            let attempt = || {
+                let session = ticket.as_ref().map(Ticket::name).or(options.session);
+                message(convert::exactness(&CallOptions { session, ..options.clone() }))
+            };
+            match (self.call_anew(&plan, attempt, &send).await, ticket) {
                 // No attempt of this write had an unknown outcome, else that would be the error.
                 (Err(Error::SessionExpired(_)), Some(ticket)) => ticket.session_has_ended(),
                 (answer, _) => return answer,

@@ -1,5 +1,7 @@
 //! Leases and sessions: [`LeaseApi`] over gRPC.
 
+use std::time::Duration;
+
 use futures::stream;
 use tonic::{Response, Status, transport::Channel};
 
@@ -84,17 +86,17 @@ async fn first(
     }
 }
 
-/// Opens a session with an id that is chosen here. Repeating it is safe: it then exists.
+/// Opens a session. Repeated, it may open a second one, which ends by itself.
 pub(super) async fn open_session(
     client: &Client,
-    session: Granted,
+    ttl: Duration,
     options: CallOptions,
-) -> Result<(), Error> {
+) -> Result<Granted, Error> {
     let plan = client.plan(Kind::ExactlyOnce, Target::Leader, options)?;
     let send = |channel, request| async move { SessionClient::new(channel).open(request).await };
-    let request = v1::SessionOpenRequest { id: session.id, ttl_ms: session.ttl.as_millis() as u64 };
+    let request = v1::SessionOpenRequest { ttl_ms: ttl.as_millis() as u64 };
     let answered = client.call(&plan, request, send).await?;
-    lease::opened(answered.message).map(drop)
+    lease::opened(answered.message)
 }
 
 /// Ends a session. Repeating it is safe: it then does not exist.

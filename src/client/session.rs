@@ -24,14 +24,14 @@ use super::{Client, Inner, lease};
 use crate::{
     error::Error,
     recipes::LeaseApi,
-    types::{CallOptions, Granted, LeaseId, SESSION_RESPONSES_MAX, SessionSeq},
+    types::{CallOptions, LeaseId, SESSION_RESPONSES_MAX, SessionSeq},
 };
 
 /// How long a session lives without a keep-alive. Far longer than an election, or the patience of a write.
 const TTL: Duration = Duration::from_secs(60);
 
-/// A session that was not used for so many keep-alives is given up.
-const IDLE_ROUNDS: u32 = 6;
+/// A session that was not used for so many keep-alives is closed: the cluster keeps the last response for it.
+const IDLE_ROUNDS: u32 = 3;
 
 /// Writes that are neither answered nor given up, counted from the oldest: what the cluster remembers.
 const WINDOW: u64 = SESSION_RESPONSES_MAX as u64 - 1;
@@ -62,7 +62,6 @@ struct Numbers {
 pub(super) struct Ticket {
     session: Arc<Session>,
     seq: u64,
-    ack_below: u64,
 }
 
 impl Session {
@@ -74,9 +73,18 @@ impl Session {
         !self.ended.load(Ordering::Relaxed)
     }
 
-    /// The next number, unless too many are open.
+    /// Ends the session, unless a write is open in it. Whether it is for the caller to close.
+    fn retire(&self) -> bool {
+        let numbers = self.numbers();
+        numbers.open.is_empty() && !self.ended.swap(true, Ordering::Relaxed)
+    }
+
+    /// The next number, unless too many are open, or the session has ended.
     fn take(self: &Arc<Self>) -> Option<Ticket> {
         let mut numbers = self.numbers();
+        if !self.is_usable() {
+            return None;
+        }
         let seq = numbers.last + 1;
         let oldest = numbers.open.first().copied().unwrap_or(seq);
         if seq - oldest >= WINDOW {
@@ -85,14 +93,16 @@ impl Session {
         numbers.last = seq;
         numbers.open.insert(seq);
         self.used.store(true, Ordering::Relaxed);
-        Some(Ticket { session: self.clone(), seq, ack_below: oldest })
+        Some(Ticket { session: self.clone(), seq })
     }
 }
 
 impl Ticket {
-    /// What the write carries.
+    /// What an attempt of the write carries: it acknowledges all that has been answered by now, which may
+    /// make the room that an earlier attempt did not find.
     pub fn name(&self) -> SessionSeq {
-        SessionSeq { id: self.session.id, seq: self.seq, ack_below: self.ack_below }
+        let oldest = self.session.numbers().open.first().copied();
+        SessionSeq { id: self.session.id, seq: self.seq, ack_below: oldest.unwrap_or(self.seq) }
     }
 
     /// The cluster says that the session has ended.
@@ -123,6 +133,9 @@ impl Client {
             if let Some(ticket) = session.take() {
                 return Ok(ticket);
             }
+            if !session.is_usable() {
+                continue;
+            }
             let full = |_| Error::Overloaded {
                 what: "open writes of this client's session".to_owned(),
                 limit: WINDOW,
@@ -152,14 +165,13 @@ impl Client {
         Ok(session)
     }
 
-    /// The id is drawn here, so that a repeated attempt cannot open a second session.
+    /// A repeated attempt may open a second session, which harms nobody: it ends by itself.
     async fn open_session(&self, deadline: Instant) -> Result<LeaseId, Error> {
-        let id = (self.inner.settings.env.random() >> 1).max(1);
         let timeout = Some(deadline.saturating_duration_since(Instant::now()));
         let options = CallOptions { timeout, ..CallOptions::default() };
-        match lease::open_session(self, Granted { id, ttl: TTL }, options).await {
-            Ok(()) | Err(Error::LeaseExists(_)) => Ok(id),
-            // It may exist, which harms nobody: it ends by itself. What was to be written was not sent.
+        match lease::open_session(self, TTL, options).await {
+            Ok(granted) => Ok(granted.id),
+            // What was to be written was not sent.
             Err(Error::UnknownOutcome(_) | Error::Deadline { .. }) => {
                 Err(Error::Deadline { waiting_for: "a session".to_owned(), maybe_committed: false })
             }
@@ -186,20 +198,23 @@ impl Client {
 /// Keeps a session alive until it ends, its client goes, or it has been idle.
 async fn keep(client: Weak<Inner>, session: Arc<Session>) {
     let mut idle = 0;
-    while idle < IDLE_ROUNDS && session.is_usable() {
+    let options = CallOptions { timeout: Some(TTL / 6), ..CallOptions::default() };
+    while session.is_usable() {
         sleep(TTL / 3).await;
         let Some(inner) = client.upgrade() else { return };
         let client = Client { inner };
-        let used = session.used.swap(false, Ordering::Relaxed) || !session.numbers().open.is_empty();
+        let used = session.used.swap(false, Ordering::Relaxed);
         idle = if used { 0 } else { idle + 1 };
-        let options = CallOptions { timeout: Some(TTL / 6), ..CallOptions::default() };
-        match client.keep_alive(session.id, options).await {
+        if idle >= IDLE_ROUNDS && session.retire() {
+            let closed = lease::close_session(&client, session.id, options).await;
+            return debug!(?closed, session = session.id, "closed an idle session");
+        }
+        match client.keep_alive(session.id, options.clone()).await {
             Err(Error::LeaseNotFound(_)) => session.ended.store(true, Ordering::Relaxed),
             Err(error) => debug!(%error, session = session.id, "cannot keep the session alive"),
             Ok(_) => {}
         }
     }
-    session.ended.store(true, Ordering::Relaxed);
 }
 
 #[cfg(test)]
@@ -223,9 +238,20 @@ mod tests {
         let (first, second) = (take(), take());
         assert_eq!(second.name(), SessionSeq { id: 7, seq: 2, ack_below: 1 });
         drop(first);
-        assert_eq!(take().name(), SessionSeq { id: 7, seq: 3, ack_below: 2 });
+        assert_eq!(second.name(), SessionSeq { id: 7, seq: 2, ack_below: 2 }, "its next attempt");
         drop(second);
-        assert_eq!(take().name(), SessionSeq { id: 7, seq: 4, ack_below: 4 });
+        assert_eq!(take().name(), SessionSeq { id: 7, seq: 3, ack_below: 3 });
+    }
+
+    #[test]
+    fn a_session_is_closed_only_when_no_write_is_open_in_it() {
+        let session = session();
+        let open = session.take().expect("room");
+        assert!(!session.retire());
+        drop(open);
+        assert!(session.retire());
+        assert!(session.take().is_none(), "it has ended");
+        assert!(!session.retire(), "somebody else closes it");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use std::{
 
 use crate::{
     env::Moment,
-    state::{LeaseChange, LeaseRecord},
+    state::{Doomed, LeaseChange, LeaseRecord},
     types::LeaseId,
 };
 
@@ -33,6 +33,7 @@ struct Counting {
 struct Deadline {
     at: Moment,
     ttl: Duration,
+    granted_at: u64,
     /// Its end is being proposed.
     ending: bool,
 }
@@ -65,8 +66,8 @@ impl Deadlines {
     pub fn begin(&self, term: u64, now: Moment, leases: impl FnOnce() -> Vec<LeaseRecord>) {
         let mut counting = self.lock();
         let mut begun = Counting { term, leases: BTreeMap::new(), queue: BTreeSet::new() };
-        for LeaseRecord { lease, ttl_ms, .. } in leases() {
-            begun.set(lease, Duration::from_millis(ttl_ms), now);
+        for LeaseRecord { lease, ttl_ms, granted_at, .. } in leases() {
+            begun.set(Doomed { lease, granted_at }, Duration::from_millis(ttl_ms), now);
         }
         *counting = Some(begun);
     }
@@ -85,8 +86,8 @@ impl Deadlines {
         let Some(counting) = counting.as_mut() else { return };
         for change in changes {
             match *change {
-                LeaseChange::Granted { lease, ttl_ms } => {
-                    counting.set(lease, Duration::from_millis(ttl_ms), now);
+                LeaseChange::Granted { lease, ttl_ms, granted_at } => {
+                    counting.set(Doomed { lease, granted_at }, Duration::from_millis(ttl_ms), now);
                 }
                 LeaseChange::Ended { lease } => counting.remove(lease),
             }
@@ -102,10 +103,10 @@ impl Deadlines {
         match counting.leases.get(&lease).copied() {
             None => Renewal::Unknown,
             Some(Deadline { ending: true, .. }) => Renewal::Ending,
-            Some(Deadline { at, ttl, .. }) => {
+            Some(Deadline { at, ttl, granted_at, .. }) => {
                 // A keep-alive that was long on its way must not shorten what another gave.
                 if from + ttl > at {
-                    counting.set(lease, ttl, from);
+                    counting.set(Doomed { lease, granted_at }, ttl, from);
                 }
                 Renewal::Renewed(ttl)
             }
@@ -120,7 +121,7 @@ impl Deadlines {
     }
 
     /// Takes leases whose time has run out, while `take` agrees to one more: they are being ended.
-    pub fn take_due(&self, now: Moment, mut take: impl FnMut(LeaseId) -> bool) -> Vec<LeaseId> {
+    pub fn take_due(&self, now: Moment, mut take: impl FnMut(LeaseId) -> bool) -> Vec<Doomed> {
         let mut counting = self.lock();
         let Some(counting) = counting.as_mut() else { return Vec::new() };
         let mut due = Vec::new();
@@ -131,30 +132,32 @@ impl Deadlines {
             counting.queue.pop_first();
             if let Some(deadline) = counting.leases.get_mut(&lease) {
                 deadline.ending = true;
+                due.push(Doomed { lease, granted_at: deadline.granted_at });
             }
-            due.push(lease);
         }
         due
     }
 
-    /// Their end was not committed, as far as is known: they are due again.
-    pub fn put_back(&self, leases: &[LeaseId]) {
+    /// Nothing was proposed: they are due again, and may be kept alive until then.
+    pub fn put_back(&self, leases: &[Doomed]) {
         let mut counting = self.lock();
         let Some(counting) = counting.as_mut() else { return };
-        for lease in leases {
-            if let Some(deadline) = counting.leases.get_mut(lease) {
+        for doomed in leases {
+            if let Some(deadline) = counting.leases.get_mut(&doomed.lease)
+                && deadline.granted_at == doomed.granted_at
+            {
                 deadline.ending = false;
-                counting.queue.insert((deadline.at, *lease));
+                counting.queue.insert((deadline.at, doomed.lease));
             }
         }
     }
 }
 
 impl Counting {
-    fn set(&mut self, lease: LeaseId, ttl: Duration, from: Moment) {
+    fn set(&mut self, Doomed { lease, granted_at }: Doomed, ttl: Duration, from: Moment) {
         self.remove(lease);
         let at = from + ttl;
-        self.leases.insert(lease, Deadline { at, ttl, ending: false });
+        self.leases.insert(lease, Deadline { at, ttl, granted_at, ending: false });
         self.queue.insert((at, lease));
     }
 
@@ -175,20 +178,29 @@ mod tests {
 
     fn counting(ttls: &[(LeaseId, u64)]) -> Deadlines {
         let deadlines = Deadlines::default();
-        let record = |&(lease, ttl_ms)| LeaseRecord { lease, ttl_ms, session: false };
+        let record = |&(lease, ttl_ms)| LeaseRecord { lease, ttl_ms, session: false, granted_at: lease };
         deadlines.begin(7, at(100), || ttls.iter().map(record).collect());
         deadlines
+    }
+
+    /// Ids of what is due, of which at most those that `take` agrees to.
+    fn due(deadlines: &Deadlines, now: Moment, take: impl FnMut(LeaseId) -> bool) -> Vec<LeaseId> {
+        deadlines.take_due(now, take).into_iter().map(|doomed| doomed.lease).collect()
+    }
+
+    fn doomed(lease: LeaseId) -> Doomed {
+        Doomed { lease, granted_at: lease }
     }
 
     #[test]
     fn a_new_leader_gives_the_full_time_and_ends_what_is_due_in_order() {
         let deadlines = counting(&[(1, 3000), (2, 1000), (3, 9000)]);
         let none: [LeaseId; 0] = [];
-        assert_eq!(deadlines.take_due(at(100), |_| true), none);
-        assert_eq!(deadlines.take_due(at(103), |_| true), [2, 1]);
-        assert_eq!(deadlines.take_due(at(103), |_| true), none, "they are being ended already");
-        deadlines.put_back(&[2, 1]);
-        assert_eq!(deadlines.take_due(at(103), |lease| lease == 2), [2], "as many as are wanted");
+        assert_eq!(due(&deadlines, at(100), |_| true), none);
+        assert_eq!(due(&deadlines, at(103), |_| true), [2, 1]);
+        assert_eq!(due(&deadlines, at(103), |_| true), none, "they are being ended already");
+        deadlines.put_back(&[doomed(2), doomed(1)]);
+        assert_eq!(due(&deadlines, at(103), |lease| lease == 2), [2], "as many as are wanted");
     }
 
     #[test]
@@ -200,7 +212,7 @@ mod tests {
         assert_eq!(deadlines.remaining(1, 7, at(102)), Some(Duration::from_secs(2)));
         assert_eq!(deadlines.renew(2, 7, at(101)), Renewal::Unknown);
         assert_eq!(deadlines.renew(1, 8, at(101)), Renewal::NotCounting, "another term");
-        assert_eq!(deadlines.take_due(at(104), |_| true), [1]);
+        assert_eq!(due(&deadlines, at(104), |_| true), [1]);
         assert_eq!(deadlines.renew(1, 7, at(104)), Renewal::Ending);
         deadlines.note(&[LeaseChange::Ended { lease: 1 }], at(104));
         assert_eq!(deadlines.renew(1, 7, at(104)), Renewal::Unknown);
@@ -209,12 +221,23 @@ mod tests {
     }
 
     #[test]
+    fn a_lease_granted_anew_is_not_the_one_that_was_due() {
+        let deadlines = counting(&[(1, 1000)]);
+        let first = deadlines.take_due(at(101), |_| true);
+        deadlines.note(&[LeaseChange::Ended { lease: 1 }], at(101));
+        deadlines.note(&[LeaseChange::Granted { lease: 1, ttl_ms: 9000, granted_at: 77 }], at(101));
+        deadlines.put_back(&first);
+        assert_eq!(due(&deadlines, at(109), |_| true), [0; 0]);
+        assert_eq!(deadlines.take_due(at(110), |_| true), [Doomed { lease: 1, granted_at: 77 }]);
+    }
+
+    #[test]
     fn commits_are_followed() {
         let deadlines = counting(&[]);
-        deadlines.note(&[LeaseChange::Granted { lease: 5, ttl_ms: 1000 }], at(200));
-        assert_eq!(deadlines.take_due(at(201), |_| true), [5]);
+        deadlines.note(&[LeaseChange::Granted { lease: 5, ttl_ms: 1000, granted_at: 5 }], at(200));
+        assert_eq!(due(&deadlines, at(201), |_| true), [5]);
         let idle = Deadlines::default();
-        idle.note(&[LeaseChange::Granted { lease: 5, ttl_ms: 1000 }], at(200));
-        assert_eq!((idle.term(), idle.take_due(at(300), |_| true)), (None, vec![]));
+        idle.note(&[LeaseChange::Granted { lease: 5, ttl_ms: 1000, granted_at: 5 }], at(200));
+        assert_eq!((idle.term(), due(&idle, at(300), |_| true)), (None, vec![]));
     }
 }

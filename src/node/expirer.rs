@@ -8,12 +8,12 @@ use std::{sync::Arc, time::Duration};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{debug, info};
 
-use super::{Inner, leadership::Leader};
+use super::{Inner, call::Call, leadership::Leader, write::Attempt};
 use crate::{
     error::Error,
-    raft::types::{Proposal, Response},
-    state::{Command, Expire, Operation, Outcome},
-    types::LeaseId,
+    raft::{codec::CodecError, types::Proposal},
+    state::{Applied, Command, Doomed, Expire, Operation},
+    types::CallOptions,
 };
 
 /// Between two looks for leases that are due, and at who leads.
@@ -29,7 +29,7 @@ const LEASES_MAX: usize = 256;
 /// Keys that one proposal deletes, unless a single lease has more: those go in one revision.
 const KEYS_MAX: usize = 512;
 
-/// How long the end of leases may take to be committed before it is proposed again.
+/// How long the end of leases may take to be committed before another proposal follows it.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Counts down for as long as the node runs.
@@ -71,7 +71,7 @@ impl Inner {
         }
     }
 
-    fn due(&self) -> Vec<LeaseId> {
+    fn due(&self) -> Vec<Doomed> {
         let (mut leases, mut keys) = (0, 0);
         self.deadlines.take_due(self.env.now(), |lease| {
             keys += self.state.count_of_lease(lease, KEYS_MAX);
@@ -80,30 +80,37 @@ impl Inner {
         })
     }
 
-    async fn end_leases(&self, leases: Vec<LeaseId>, term: u64) {
-        match self.propose_end(leases.clone(), term).await {
-            Ok(ended) => debug!(ended, term, "leases have ended"),
-            Err(error) => {
-                debug!(%error, term, "the end of leases was not committed");
-                self.deadlines.put_back(&leases);
-                sleep(LOOK).await;
+    /// Until they have ended, or this member leads no more in `term`. What was appended may be committed at any
+    /// time later: until then no keep-alive of these leases may be confirmed.
+    async fn end_leases(&self, leases: Vec<Doomed>, term: u64) {
+        while self.leads_in() == Some(term) {
+            match self.propose_end(leases.clone(), term).await {
+                Ok(applied) => return debug!(outcome = ?applied.outcome, term, "leases have ended"),
+                Err(Attempt::NotAppended(error)) => {
+                    debug!(%error, term, "the end of leases was not proposed");
+                    self.deadlines.put_back(&leases);
+                    return sleep(LOOK).await;
+                }
+                Err(Attempt::Final(error)) => debug!(%error, term, "whether leases have ended is not known"),
             }
+            sleep(LOOK).await;
         }
+        self.deadlines.stop();
     }
 
-    /// Gives how many ended.
-    async fn propose_end(&self, leases: Vec<LeaseId>, term: u64) -> Result<u64, Error> {
+    /// Ends early, with an unknown outcome, when another leads.
+    async fn propose_end(&self, leases: Vec<Doomed>, term: u64) -> Result<Applied, Attempt> {
+        let mut changes = self.leadership_changes();
+        let options = CallOptions { timeout: Some(PATIENCE), ..CallOptions::default() };
+        let call = Call::begin(options, &self.config, &self.env);
         let command = Command::from(Operation::Expire(Expire { leases, term }));
-        let command = Command { request_id: self.env.request_id(), ..command };
-        let proposal = Proposal::new(command).map_err(|error| Error::Invalid(error.to_string()))?;
-        let written = timeout_at(Instant::now() + PATIENCE, self.raft.client_write(proposal)).await;
-        let late = |_| Error::UnknownOutcome("the end of leases was not committed in time".to_owned());
-        match written.map_err(late)?.map_err(|error| Error::UnknownOutcome(error.to_string()))?.data {
-            Response::Applied(applied) => match applied.outcome {
-                Outcome::Expire { leases, .. } => Ok(leases),
-                other => Err(Error::Protocol(format!("the end of leases gave {other:?}"))),
-            },
-            Response::Internal => Err(Error::Protocol("a command gave no result".to_owned())),
+        let command = Command { request_id: call.request_id.clone(), ..command };
+        let invalid = |error: CodecError| Attempt::Final(Error::Invalid(error.to_string()));
+        let proposed = self.propose_here(Proposal::new(command).map_err(invalid)?, &call);
+        tokio::select! {
+            biased;
+            applied = proposed => applied,
+            () = changes.not_led_by(self.config.id) => Err(Attempt::Final(Error::NoLeader)),
         }
     }
 }

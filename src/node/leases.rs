@@ -37,10 +37,15 @@ pub enum Ask {
 
 impl LeaseApi for Node {
     async fn grant(&self, grant: Grant, options: CallOptions) -> Result<WriteAnswer<Granted>, Error> {
-        let (env, limits) = (&self.inner.env, &self.inner.config.limits);
+        if grant.session && grant.id != 0 {
+            return Err(Error::Invalid(format!(
+                "id is {}: a session's id is made by the cluster, so that it never was another's",
+                grant.id
+            )));
+        }
+        let limits = &self.inner.config.limits;
         let grant = GrantLease {
-            // Positive also where it is read as a signed number.
-            lease: if grant.id == 0 { (env.random() >> 1).max(1) } else { grant.id },
+            lease: grant.id,
             ttl_ms: u64::try_from(grant.ttl.as_millis()).unwrap_or(u64::MAX),
             session: grant.session,
             leases_max: limits.leases_max as u64,

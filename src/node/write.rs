@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// What became of an attempt that did not succeed.
-enum Attempt {
+pub enum Attempt {
     /// Nothing was appended: another attempt is safe, when leadership has settled.
     NotAppended(Error),
     /// The answer to the caller.
@@ -68,7 +68,8 @@ impl Inner {
         call.deadline.min(Instant::now() + self.config.election_timeout_max * 3)
     }
 
-    async fn propose_here(&self, proposal: Proposal, call: &Call) -> Result<Applied, Attempt> {
+    /// As the leader, or not at all.
+    pub async fn propose_here(&self, proposal: Proposal, call: &Call) -> Result<Applied, Attempt> {
         self.check_space(&proposal.command().op).map_err(Attempt::Final)?;
         debug!(request_id = %call.request_id, "proposing");
         let written = call.outcome("the write to be committed", self.raft.client_write(proposal)).await;

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use super::{
     Applied, Command, Corruption, Outcome, Position, Refusal,
     block::{Entry, Record, RecordId},
-    command::{Expire, GrantLease, Operation},
+    command::{Doomed, Expire, GrantLease, Operation},
     leases::{Change, Recall},
     overlay::{ApplyBatch, Found, Mark},
     range::{self, Room, Selection},
@@ -70,8 +70,12 @@ fn answer(batch: &ApplyBatch, at: Position, outcome: Outcome) -> Applied {
     Applied { log_index: at.index, log_term: at.term, revision, outcome, deduplicated: false }
 }
 
-/// Keeps the response of a session's request. One that ended its own session leaves nothing.
+/// Keeps the response of a session's request, unless it is that there was no room: then nothing has changed, and
+/// the request may be repeated until there is. One that ended its own session leaves nothing.
 fn remember(batch: &mut ApplyBatch, request: &SessionSeq, applied: &Applied) {
+    if matches!(applied.outcome, Outcome::Refused(Refusal::TooMany { .. })) {
+        return;
+    }
     let SessionSeq { id: session, seq, ack_below } = *request;
     if ack_below > 0 {
         batch.push_lease(Change::Acknowledge { session, below: ack_below.min(seq) });
@@ -152,7 +156,7 @@ impl<'a> Execution<'a> {
             Operation::Txn(txn) => self.txn(txn).map(Outcome::Txn),
             Operation::Compact(revision) => self.compact(*revision),
             Operation::Marker => Ok(Outcome::Marker),
-            Operation::Grant(grant) => self.grant(grant),
+            Operation::Grant(grant) => self.grant(at, grant),
             Operation::Revoke(lease) => self.revoke(*lease),
             Operation::Expire(expire) => Ok(self.expire(at, expire)),
         }
@@ -199,10 +203,14 @@ impl<'a> Execution<'a> {
         self.batch.push(Record { entry, key, value: Bytes::new() });
     }
 
-    fn grant(&mut self, grant: &GrantLease) -> Result<Outcome, Stop> {
-        self.batch.leases.check(grant).map_err(Stop::Refused)?;
-        let GrantLease { lease, ttl_ms, session, .. } = *grant;
-        self.batch.push_lease(Change::Grant { lease, ttl_ms, session });
+    fn grant(&mut self, at: Position, grant: &GrantLease) -> Result<Outcome, Stop> {
+        let lease = match grant.lease {
+            0 => self.batch.leases.unused_id(at.index),
+            chosen => chosen,
+        };
+        let GrantLease { ttl_ms, session, .. } = *grant;
+        self.batch.leases.check(&GrantLease { lease, ..*grant }).map_err(Stop::Refused)?;
+        self.batch.push_lease(Change::Grant { lease, ttl_ms, session, granted_at: at.index });
         Ok(Outcome::Grant(Granted { id: lease, ttl: Duration::from_millis(ttl_ms) }))
     }
 
@@ -218,8 +226,13 @@ impl<'a> Execution<'a> {
     fn expire(&mut self, at: Position, expire: &Expire) -> Outcome {
         let counted = expire.term == at.term;
         let doomed = expire.leases.iter().filter(|_| counted);
-        let ended: Vec<u64> = doomed.filter_map(|lease| self.end(*lease)).collect();
+        let ended: Vec<u64> = doomed.filter_map(|doomed| self.end_exactly(doomed)).collect();
         Outcome::Expire { leases: ended.len() as u64, deleted: ended.iter().sum() }
+    }
+
+    fn end_exactly(&mut self, doomed: &Doomed) -> Option<u64> {
+        let granted_at = self.batch.leases.get(doomed.lease)?.granted_at;
+        if [0, granted_at].contains(&doomed.granted_at) { self.end(doomed.lease) } else { None }
     }
 
     /// Ends a lease, if it exists; gives how many keys went with it.

@@ -56,7 +56,7 @@ pub enum Operation {
 /// A lease to grant. The bounds are the proposer's: members may be configured differently, and must agree.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct GrantLease {
-    /// Its id: positive.
+    /// Its id; 0: one is made of the entry's index, and so never was another's.
     pub lease: LeaseId,
     /// How long it lives without a keep-alive; not used here.
     pub ttl_ms: u64,
@@ -72,9 +72,19 @@ pub struct GrantLease {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expire {
     /// Which; those that do not exist any more are passed over.
-    pub leases: Vec<LeaseId>,
+    pub leases: Vec<Doomed>,
     /// Ignored unless the entry's own term is this: another leader has given them their time again.
     pub term: u64,
+}
+
+/// A lease whose time has run out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Doomed {
+    /// Its id.
+    pub lease: LeaseId,
+    /// The index of the entry that granted it: a client may have ended it and granted another of the same id
+    /// meanwhile, which is not meant. 0: whichever there is.
+    pub granted_at: u64,
 }
 
 /// What applying a command gave. Deterministic: the same on every member.

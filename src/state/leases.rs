@@ -23,19 +23,31 @@ use crate::types::{LeaseId, SESSION_RESPONSES_MAX, SessionSeq};
 /// Bytes of responses that one session may keep; the response that reaches it is still kept.
 const SESSION_BYTES_MAX: u64 = 8 << 20;
 
-/// Bytes of responses that all sessions together may keep, for they are in memory on every member.
+/// Bytes of responses that all sessions together may keep, for they are in memory on every member. Then those
+/// that keep more than [`SHARE_BYTES`] are refused: small answers pass however large those of others are.
 const ALL_SESSIONS_BYTES_MAX: u64 = 256 << 20;
 
-const KIND_GRANT: u8 = 1;
+/// Bytes of responses that a session may keep whatever the others do.
+const SHARE_BYTES: u64 = 16 << 10;
+
+/// Bytes that a response takes in memory besides its own, about.
+const RESPONSE_BYTES: u64 = 128;
+
+/// Without the index of its entry: before that was kept.
+const KIND_GRANT_EARLY: u8 = 1;
 const KIND_END: u8 = 2;
 const KIND_ACKNOWLEDGE: u8 = 3;
 const KIND_RESPOND: u8 = 4;
+const KIND_GRANT: u8 = 5;
+
+/// Ids that are made here are above this; those that clients choose may be too.
+const MADE_IDS: LeaseId = 1 << 62;
 
 /// One change of the table; a list of them, from the empty table on, is the table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Change {
     /// A lease begins.
-    Grant { lease: LeaseId, ttl_ms: u64, session: bool },
+    Grant { lease: LeaseId, ttl_ms: u64, session: bool, granted_at: u64 },
     /// A lease ends, and with it what it keeps.
     End { lease: LeaseId },
     /// Responses below are forgotten.
@@ -66,6 +78,8 @@ pub(super) struct Leases {
 #[derive(Clone)]
 pub(super) struct Lease {
     pub ttl_ms: u64,
+    /// The index of the entry that granted it.
+    pub granted_at: u64,
     session: Option<Session>,
 }
 
@@ -102,12 +116,17 @@ impl Session {
             if *seq >= self.acknowledged_below {
                 break;
             }
-            let (seq, length) = (*seq, response.len() as u64);
-            self.bytes -= length;
+            let (seq, bytes) = (*seq, bytes(response));
+            self.bytes -= bytes;
             self.responses.remove_mut(&seq);
         }
         before - self.bytes
     }
+}
+
+/// Bytes that a response takes.
+fn bytes(response: &Bytes) -> u64 {
+    response.len() as u64 + RESPONSE_BYTES
 }
 
 impl Leases {
@@ -122,6 +141,16 @@ impl Leases {
     /// Leases with greater ids than `after`, in order.
     pub fn after(&self, after: LeaseId) -> impl Iterator<Item = (LeaseId, &Lease)> {
         self.all.range(after.saturating_add(1)..).map(|(id, lease)| (*id, lease))
+    }
+
+    /// An id for the lease that the entry at `index` grants. Entries have indexes of their own, so that it
+    /// never was another's that was made here: what was meant for an ended session finds no new one.
+    pub fn unused_id(&self, index: u64) -> LeaseId {
+        let mut id = MADE_IDS.saturating_add(index);
+        while self.all.contains_key(&id) {
+            id = id.saturating_add(1);
+        }
+        id
     }
 
     /// Why a lease cannot be granted.
@@ -155,7 +184,7 @@ impl Leases {
         // What it acknowledges makes room for it.
         let mut room = session.clone();
         let freed = room.acknowledge(ack_below);
-        if self.response_bytes - freed >= ALL_SESSIONS_BYTES_MAX {
+        if self.response_bytes - freed >= ALL_SESSIONS_BYTES_MAX && room.bytes > SHARE_BYTES {
             let what = "bytes of unacknowledged responses of all sessions".to_owned();
             return Ok(Recall::Refused(Refusal::TooMany { what, limit: ALL_SESSIONS_BYTES_MAX }));
         }
@@ -165,18 +194,18 @@ impl Leases {
     /// Makes a change. One that names what does not exist changes nothing.
     pub fn apply(&mut self, change: &Change) {
         match change {
-            Change::Grant { lease, ttl_ms, session } => {
+            Change::Grant { lease, ttl_ms, session, granted_at } => {
                 self.end(*lease);
                 self.sessions += u64::from(*session);
                 let session = session.then(Session::default);
-                self.all.insert_mut(*lease, Lease { ttl_ms: *ttl_ms, session });
+                self.all.insert_mut(*lease, Lease { ttl_ms: *ttl_ms, granted_at: *granted_at, session });
             }
             Change::End { lease } => self.end(*lease),
             Change::Acknowledge { session, below } => self.change(*session, |session| {
                 session.acknowledge(*below);
             }),
             Change::Respond { session, seq, response } => self.change(*session, |session| {
-                session.bytes += response.len() as u64;
+                session.bytes += bytes(response);
                 session.responses.insert_mut(*seq, response.clone());
             }),
         }
@@ -202,8 +231,8 @@ impl Leases {
     /// The changes that make this table from an empty one. Equal tables give equal lists.
     pub fn changes(&self) -> impl Iterator<Item = Change> {
         self.all.iter().flat_map(|(id, lease)| {
-            let (id, ttl_ms) = (*id, lease.ttl_ms);
-            let granted = Change::Grant { lease: id, ttl_ms, session: lease.is_session() };
+            let (id, session, granted_at) = (*id, lease.is_session(), lease.granted_at);
+            let granted = Change::Grant { lease: id, ttl_ms: lease.ttl_ms, session, granted_at };
             let session = lease.session.iter();
             let below = session.clone().filter(|session| session.acknowledged_below > 0);
             let below = below
@@ -226,10 +255,11 @@ impl Change {
             put_varint(out, id);
         };
         match self {
-            Change::Grant { lease, ttl_ms, session } => {
+            Change::Grant { lease, ttl_ms, session, granted_at } => {
                 kind_and_id(KIND_GRANT, *lease);
                 put_varint(out, *ttl_ms);
                 out.push(u8::from(*session));
+                put_varint(out, *granted_at);
             }
             Change::End { lease } => kind_and_id(KIND_END, *lease),
             Change::Acknowledge { session, below } => {
@@ -248,14 +278,15 @@ impl Change {
     pub fn decode(input: &mut Input, bytes: &[u8]) -> Result<Change, Malformed> {
         let (kind, id) = (input.u8()?, input.varint()?);
         Ok(match kind {
-            KIND_GRANT => {
+            KIND_GRANT | KIND_GRANT_EARLY => {
                 let ttl_ms = input.varint()?;
                 let session = match input.u8()? {
                     0 => false,
                     1 => true,
                     _ => return Err(Malformed("neither a session nor none")),
                 };
-                Change::Grant { lease: id, ttl_ms, session }
+                let granted_at = if kind == KIND_GRANT { input.varint()? } else { 0 };
+                Change::Grant { lease: id, ttl_ms, session, granted_at }
             }
             KIND_END => Change::End { lease: id },
             KIND_ACKNOWLEDGE => Change::Acknowledge { session: id, below: input.varint()? },
@@ -266,5 +297,89 @@ impl Change {
             }
             _ => return Err(Malformed("unknown change of a lease")),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grant(lease: LeaseId) -> GrantLease {
+        GrantLease { lease, ttl_ms: 1, session: true, leases_max: 100, sessions_max: 100 }
+    }
+
+    fn table(sessions: &[LeaseId]) -> Leases {
+        let mut leases = Leases::default();
+        for session in sessions {
+            let GrantLease { lease, ttl_ms, session, .. } = grant(*session);
+            leases.apply(&Change::Grant { lease, ttl_ms, session, granted_at: lease });
+        }
+        leases
+    }
+
+    fn respond(leases: &mut Leases, session: LeaseId, seq: u64, bytes: usize) {
+        leases.apply(&Change::Respond { session, seq, response: vec![0; bytes].into() });
+    }
+
+    fn is_new(leases: &Leases, id: LeaseId, seq: u64, ack_below: u64) -> bool {
+        let recalled = leases.recall(&SessionSeq { id, seq, ack_below }).expect("nothing is damaged");
+        matches!(recalled, Recall::New)
+    }
+
+    #[test]
+    fn large_answers_of_some_sessions_do_not_refuse_small_ones_of_others() {
+        let mut leases = table(&(1..=42).collect::<Vec<_>>());
+        for hog in 1..=40 {
+            respond(&mut leases, hog, 1, 7 << 20);
+        }
+        respond(&mut leases, 41, 1, 100);
+        respond(&mut leases, 42, 1, SHARE_BYTES as usize);
+        assert!(leases.response_bytes > ALL_SESSIONS_BYTES_MAX);
+        assert!(is_new(&leases, 41, 2, 1), "it keeps little");
+        assert!(!is_new(&leases, 42, 2, 1), "it keeps more than its share");
+        assert!(is_new(&leases, 42, 2, 2), "not any more");
+        assert!(!is_new(&leases, 1, 2, 1));
+    }
+
+    #[test]
+    fn room_that_is_taken_is_given_back() {
+        let mut leases = table(&[1, 2]);
+        for seq in 1..=3 {
+            respond(&mut leases, 1, seq, 10);
+            respond(&mut leases, 2, seq, 10);
+        }
+        leases.apply(&Change::Acknowledge { session: 1, below: 3 });
+        assert_eq!(leases.response_bytes, 4 * (10 + RESPONSE_BYTES));
+        leases.apply(&Change::End { lease: 2 });
+        leases.apply(&Change::Acknowledge { session: 1, below: 9 });
+        assert_eq!(leases.response_bytes, 0);
+    }
+
+    #[test]
+    fn an_id_is_made_that_nobody_has() {
+        let mut leases = table(&[]);
+        let made = leases.unused_id(7);
+        assert_ne!(made, leases.unused_id(8));
+        leases.apply(&Change::Grant { lease: made, ttl_ms: 1, session: false, granted_at: 7 });
+        assert_eq!(leases.unused_id(7), made + 1);
+    }
+
+    /// What a journal or a snapshot holds must be readable for ever: if this fails, the format was broken.
+    #[test]
+    fn frozen_changes_decode_for_ever() {
+        let frozen: [(&[u8], Change); 5] = [
+            (&[1, 7, 5, 1], Change::Grant { lease: 7, ttl_ms: 5, session: true, granted_at: 0 }),
+            (&[5, 7, 5, 0, 9], Change::Grant { lease: 7, ttl_ms: 5, session: false, granted_at: 9 }),
+            (&[2, 7], Change::End { lease: 7 }),
+            (&[3, 7, 4], Change::Acknowledge { session: 7, below: 4 }),
+            (&[4, 7, 4, 2, 8, 9], Change::Respond { session: 7, seq: 4, response: vec![8, 9].into() }),
+        ];
+        for (bytes, change) in frozen {
+            assert_eq!(Change::decode(&mut Input::new(bytes), bytes).expect("readable"), change);
+            let mut encoded = Vec::new();
+            change.encode(&mut encoded);
+            let early = bytes[0] == KIND_GRANT_EARLY;
+            assert!(early || encoded == bytes, "{change:?} is written in another way: {encoded:?}");
+        }
     }
 }

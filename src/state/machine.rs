@@ -46,6 +46,8 @@ pub enum LeaseChange {
         lease: LeaseId,
         /// How long it lives without a keep-alive.
         ttl_ms: u64,
+        /// The index of the entry that granted it.
+        granted_at: u64,
     },
     /// It has ended.
     Ended {
@@ -57,7 +59,9 @@ pub enum LeaseChange {
 impl LeaseChange {
     fn of(change: &Change) -> Option<LeaseChange> {
         match *change {
-            Change::Grant { lease, ttl_ms, .. } => Some(LeaseChange::Granted { lease, ttl_ms }),
+            Change::Grant { lease, ttl_ms, granted_at, .. } => {
+                Some(LeaseChange::Granted { lease, ttl_ms, granted_at })
+            }
             Change::End { lease } => Some(LeaseChange::Ended { lease }),
             Change::Acknowledge { .. } | Change::Respond { .. } => None,
         }

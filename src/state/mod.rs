@@ -68,7 +68,7 @@ mod validate;
 mod view;
 
 pub use self::{
-    command::{Applied, Command, Expire, GrantLease, Operation, Outcome, Refusal},
+    command::{Applied, Command, Doomed, Expire, GrantLease, Operation, Outcome, Refusal},
     compaction::{Compactor, Step},
     history::History,
     machine::{Committed, LeaseChange, StateMachine},

@@ -53,11 +53,13 @@ pub struct LeaseRecord {
     pub ttl_ms: u64,
     /// Whether it keeps responses.
     pub session: bool,
+    /// The index of the entry that granted it.
+    pub granted_at: u64,
 }
 
 impl LeaseRecord {
     fn new(lease: LeaseId, found: &Lease) -> LeaseRecord {
-        LeaseRecord { lease, ttl_ms: found.ttl_ms, session: found.is_session() }
+        LeaseRecord { lease, ttl_ms: found.ttl_ms, session: found.is_session(), granted_at: found.granted_at }
     }
 }
 

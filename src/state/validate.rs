@@ -41,9 +41,6 @@ fn validate_guard(guard: &Guard, limits: &Limits) -> Result<(), Error> {
 }
 
 fn validate_grant(grant: &GrantLease, limits: &Limits) -> Result<(), Error> {
-    if grant.lease == 0 {
-        return invalid("lease id is 0: ids are positive");
-    }
     let (least, most) = (limits.lease_ttl_min, limits.lease_ttl_max);
     let ttl = Duration::from_millis(grant.ttl_ms);
     if ttl < least {

@@ -9,7 +9,7 @@ use super::{Header, KeyValue, LeaseId, Revision};
 /// Ask for a lease, or for a session: a lease that also makes retries safe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grant {
-    /// The id; 0: a random one is drawn.
+    /// The id; 0: one is made by the cluster, and that of a session always is.
     pub id: LeaseId,
     /// How long it lives without a keep-alive, within `Limits::lease_ttl_min` and `Limits::lease_ttl_max`.
     pub ttl: Duration,

@@ -26,7 +26,7 @@ impl From<v1::LeaseGrantRequest> for Grant {
 
 impl From<v1::SessionOpenRequest> for Grant {
     fn from(open: v1::SessionOpenRequest) -> Self {
-        Grant { id: open.id, ttl: Duration::from_millis(open.ttl_ms), session: true }
+        Grant { id: 0, ttl: Duration::from_millis(open.ttl_ms), session: true }
     }
 }
 

@@ -6,7 +6,7 @@ use prost::Message;
 use super::{CodecError, convert_all, parse};
 use crate::{
     pb::internal::{self as pb, command::Op as PbCommand, compare::Target as PbTarget, op::Op as PbOp},
-    state::{Command, Expire, GrantLease, Operation},
+    state::{Command, Doomed, Expire, GrantLease, Operation},
     types::{
         Compare, CompareTarget, Delete, Guard, KeyRange, Op, Operator, Put, Range, SessionSeq, SortBy, Txn,
     },
@@ -49,9 +49,7 @@ impl From<&Command> for pb::Command {
             Operation::Marker => PbCommand::Marker(pb::Marker {}),
             Operation::Grant(grant) => PbCommand::Grant((*grant).into()),
             Operation::Revoke(lease) => PbCommand::Revoke(pb::Revoke { lease: *lease }),
-            Operation::Expire(expire) => {
-                PbCommand::Expire(pb::Expire { leases: expire.leases.clone(), term: expire.term })
-            }
+            Operation::Expire(expire) => PbCommand::Expire(expire.into()),
         };
         pb::Command {
             request_id: command.request_id.clone(),
@@ -74,7 +72,7 @@ impl TryFrom<pb::Command> for Command {
             PbCommand::Marker(_) => Operation::Marker,
             PbCommand::Grant(grant) => Operation::Grant(grant.into()),
             PbCommand::Revoke(revoke) => Operation::Revoke(revoke.lease),
-            PbCommand::Expire(pb::Expire { leases, term }) => Operation::Expire(Expire { leases, term }),
+            PbCommand::Expire(expire) => Operation::Expire(expire.into()),
         };
         Ok(Command {
             request_id: command.request_id,
@@ -122,6 +120,22 @@ impl From<pb::Grant> for GrantLease {
     fn from(grant: pb::Grant) -> Self {
         let pb::Grant { lease, ttl_ms, session, leases_max, sessions_max } = grant;
         GrantLease { lease, ttl_ms, session, leases_max, sessions_max }
+    }
+}
+
+impl From<&Expire> for pb::Expire {
+    fn from(expire: &Expire) -> Self {
+        let (leases, granted_at) =
+            expire.leases.iter().map(|doomed| (doomed.lease, doomed.granted_at)).unzip();
+        pb::Expire { leases, term: expire.term, granted_at }
+    }
+}
+
+impl From<pb::Expire> for Expire {
+    fn from(expire: pb::Expire) -> Self {
+        let granted_at = expire.granted_at.into_iter().chain(std::iter::repeat(0));
+        let doomed = |(lease, granted_at)| Doomed { lease, granted_at };
+        Expire { leases: expire.leases.into_iter().zip(granted_at).map(doomed).collect(), term: expire.term }
     }
 }
 

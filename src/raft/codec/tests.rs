@@ -14,7 +14,7 @@ use crate::{
     log::{Position, Record},
     pb::internal as pb,
     raft::types::{Entry, EntryPayload, LogId, Membership, Peer, Proposal, Vote},
-    state::{Applied, Command, Expire, GrantLease, Operation, Outcome, Refusal},
+    state::{Applied, Command, Doomed, Expire, GrantLease, Operation, Outcome, Refusal},
     types::{
         Compare, CompareTarget, Delete, DeleteResult, Granted, Guard, KeyRange, KeyValue, Op, OpResult,
         Operator, Put, Range, RangeResult, Revoked, SessionSeq, SortBy, Txn, TxnResult,
@@ -60,12 +60,24 @@ fn samples() -> Vec<(&'static str, Command)> {
         then_ops: vec![Op::Put(put("a", "b")), Op::Range(range), Op::Txn(nested(2))],
         else_ops: vec![Op::Delete(Delete { keys: KeyRange::prefix("p"), prev_kv: false })],
     };
+    let grant =
+        GrantLease { lease: 300, ttl_ms: 5000, session: true, leases_max: 100_000, sessions_max: 20_000 };
+    let doomed = [Doomed { lease: 300, granted_at: 17 }, Doomed { lease: 301, granted_at: 18 }];
+    let guarded = Command {
+        session: Some(SessionSeq { id: 300, seq: 9, ack_below: 8 }),
+        guards: vec![Guard { owner_key: "lock/300".into(), fencing_token: 12 }],
+        ..command(Operation::Put(put("key", "value")))
+    };
     vec![
         ("put", command(Operation::Put(put("key", "value")))),
         ("delete", command(Operation::Delete(Delete { keys: KeyRange::all(), prev_kv: true }))),
         ("txn", command(Operation::Txn(txn))),
         ("compact", command(Operation::Compact(42))),
         ("marker", command(Operation::Marker)),
+        ("grant", command(Operation::Grant(grant))),
+        ("revoke", command(Operation::Revoke(300))),
+        ("expire", command(Operation::Expire(Expire { leases: doomed.to_vec(), term: 4 }))),
+        ("guarded", guarded),
     ]
 }
 
@@ -295,8 +307,10 @@ fn any_command() -> impl Strategy<Value = Command> {
             Operation::Grant(GrantLease { lease, ttl_ms, session, leases_max, sessions_max })
         }),
         any::<u64>().prop_map(Operation::Revoke),
-        (prop::collection::vec(any::<u64>(), 0..4), any::<u64>())
-            .prop_map(|(leases, term)| Operation::Expire(Expire { leases, term })),
+        (prop::collection::vec(any::<(u64, u64)>(), 0..4), any::<u64>()).prop_map(|(leases, term)| {
+            let doomed = |(lease, granted_at)| Doomed { lease, granted_at };
+            Operation::Expire(Expire { leases: leases.into_iter().map(doomed).collect(), term })
+        }),
     ];
     let session = prop::option::of(any::<[u64; 3]>().prop_map(|[id, seq, ack_below]| SessionSeq {
         id,

@@ -4,8 +4,9 @@ use std::{fmt::Write, sync::Arc};
 
 use quorate::{
     state::{
-        Applied, ApplyBatch, Command, Committed, Event, EventKind, Expire, GrantLease, Operation, Outcome,
-        PageQuery, PinnedSnapshot, Position, StateMachine, snapshot, validate_command, validate_range,
+        Applied, ApplyBatch, Command, Committed, Doomed, Event, EventKind, Expire, GrantLease, Operation,
+        Outcome, PageQuery, PinnedSnapshot, Position, StateMachine, snapshot, validate_command,
+        validate_range,
     },
     storage::Engine,
     types::{DeleteResult, Guard, KeyValue, Limits, OpResult, RangeResult, SessionSeq, TxnResult},
@@ -367,9 +368,13 @@ fn grant(tokens: &[&str]) -> Result<GrantLease, String> {
     })
 }
 
-/// `TERM ID…`
+/// `TERM ID[@INDEX]…`, INDEX that of the entry that granted it.
 fn expire(tokens: &[&str]) -> Result<Expire, String> {
-    let [term, leases @ ..] = tokens else { return Err("expire TERM ID…".into()) };
-    let leases = leases.iter().map(|lease| lease.parse().map_err(text)).collect::<Result<_, _>>()?;
+    let [term, leases @ ..] = tokens else { return Err("expire TERM ID[@INDEX]…".into()) };
+    let doomed = |token: &&str| -> Result<Doomed, String> {
+        let (lease, granted_at) = token.split_once('@').unwrap_or((token, "0"));
+        Ok(Doomed { lease: lease.parse().map_err(text)?, granted_at: granted_at.parse().map_err(text)? })
+    };
+    let leases = leases.iter().map(doomed).collect::<Result<_, _>>()?;
     Ok(Expire { leases, term: term.parse().map_err(text)? })
 }
