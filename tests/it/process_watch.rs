@@ -133,6 +133,10 @@ async fn a_watch_of_the_past_ends_where_it_is_compacted_and_one_of_the_future_wa
     }
     let options = quorate::types::CallOptions::default;
     client.compact(last - 5, options()).await.expect("compacted");
+    // The watch may be opened on any member; one that is behind would begin it, and end it later.
+    for id in cluster.ids() {
+        cluster.node(id).get("c", Level::Linearizable).await.expect("it has applied that");
+    }
     let from = |start_revision| Watch { start_revision, ..Watch::new(KeyRange::key("c")) };
     let mut gone = client.watch(from(last - 6)).await.expect("a stream");
     let error = gone.next().await.expect("an end").expect_err("it is compacted");
