@@ -14,6 +14,7 @@ pub mod env;
 pub mod error;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod log;
+pub mod mutant;
 pub mod node;
 pub mod pb;
 pub mod raft;

@@ -24,7 +24,7 @@ use tower::{Layer, Service};
 use super::{deadline, refusal};
 use crate::{
     config::Config,
-    env::draw,
+    env::{draw, undated},
     error::Error,
     pb::{convert, v1},
     types::CallOptions,
@@ -270,7 +270,7 @@ where
             let answer = refusal::explain(answer.await?, &id);
             let (ok, took_us) = (is_ok(&answer), began.elapsed().as_micros() as u64);
             tracing::debug!(request_id = %id, method, ok, took_us, "answered");
-            Ok(named(answer, &id))
+            Ok(undated(named(answer, &id)))
         })
     }
 }

@@ -21,11 +21,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint, Uri};
 
-use crate::{
-    env::{KEEPALIVE, Net},
-    error::Error,
-    pb::convert::root_cause,
-};
+use crate::{env::Net, error::Error, pb::convert::root_cause};
 
 /// Addresses with a connection. Beyond it connections are not kept: configured and advertised addresses are
 /// fewer.
@@ -118,12 +114,13 @@ impl Pool {
 /// The time limit is inside the connector, so that a reconnection which takes too long is, for tonic too, a
 /// connection that was not made.
 async fn dial(net: Arc<dyn Net>, address: String, limit: Duration) -> Result<Channel, Error> {
-    let target = address.clone();
+    let (target, watched) = (address.clone(), net.clone());
     let connector = tower::service_fn(move |_: Uri| {
         let dialled = tokio::time::timeout(limit, net.dial(target.clone()));
         async move { dialled.await.unwrap_or_else(|_| Err(late(limit))).map(TokioIo::new) }
     });
-    endpoint(&address)?.connect_with_connector(connector).await.map_err(|error| Error::Connection {
+    let endpoint = watched.kept_alive(endpoint(&address)?);
+    endpoint.connect_with_connector(connector).await.map_err(|error| Error::Connection {
         endpoint: address,
         why: root_cause(&error),
         maybe_committed: false,
@@ -134,14 +131,12 @@ fn late(limit: Duration) -> io::Error {
     io::Error::new(io::ErrorKind::TimedOut, format!("no connection within {} ms", limit.as_millis()))
 }
 
-/// Checks that `address` has the form `host:port`, and sets the connection up. A connection with calls on
-/// it that is silent for [`KEEPALIVE`] is probed, and after as long again given up, and with it its calls.
+/// Checks that `address` has the form `host:port`.
 pub(super) fn endpoint(address: &str) -> Result<Endpoint, Error> {
     let invalid = || Error::Invalid(format!("{address:?} is not an endpoint of the form host:port"));
     let (host, port) = address.rsplit_once(':').ok_or_else(invalid)?;
     if host.is_empty() || port.parse::<u16>().is_err() || address.contains('/') {
         return Err(invalid());
     }
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(|_| invalid())?;
-    Ok(endpoint.http2_keep_alive_interval(KEEPALIVE).keep_alive_timeout(KEEPALIVE))
+    Endpoint::from_shared(format!("http://{address}")).map_err(|_| invalid())
 }

@@ -12,8 +12,8 @@ use std::sync::Arc;
 
 pub use self::blocking::{Blocking, Lost, blocking};
 pub use self::clock::{Clock, Moment, SystemClock};
-pub use self::net::{BoxIo, CONNECT_TIMEOUT, Incoming, KEEPALIVE, Listening, Net, Tcp};
-pub use self::simulation::{draw, is_simulated, simulate};
+pub use self::net::{BoxIo, CONNECT_TIMEOUT, Incoming, Listening, Net, Tcp};
+pub use self::simulation::{draw, is_simulated, simulate, undated};
 
 /// One world. Cheap to clone.
 #[derive(Clone)]

@@ -92,9 +92,25 @@ pub trait Net: Send + Sync + 'static {
 
     /// Binds `host:port`.
     fn listen(&self, addr: String) -> BoxFuture<io::Result<Listening>>;
+
+    /// A connection that is silent for this long is asked for a sign of life, and after as long again given
+    /// up. Default: 2 s.
+    fn keepalive(&self) -> Duration {
+        KEEPALIVE
+    }
 }
 
 impl dyn Net {
+    /// The endpoint of a connection that is probed when it is silent with calls on it, and in the end given up,
+    /// and with it its calls.
+    pub fn kept_alive(&self, endpoint: Endpoint) -> Endpoint {
+        endpoint
+            .http2_keep_alive_interval(self.keepalive())
+            .keep_alive_timeout(self.keepalive())
+            // Their number is bounded too, and this is measured by the real clock.
+            .http2_reset_stream_duration(RESET_STREAMS_KEPT)
+    }
+
     /// A lazy channel to `addr`, which connects when first used and again after it broke.
     ///
     /// # Errors
@@ -103,11 +119,8 @@ impl dyn Net {
         let uri: Uri =
             format!("http://{addr}").parse().map_err(|e| format!("{addr:?} is no address: {e}"))?;
         let target = uri.authority().ok_or_else(|| format!("{addr:?} is no address"))?.to_string();
-        let endpoint = Endpoint::from(uri)
-            .connect_timeout(CONNECT_TIMEOUT)
-            .http2_keep_alive_interval(KEEPALIVE)
-            .keep_alive_timeout(KEEPALIVE)
-            .keep_alive_while_idle(true);
+        let endpoint = Endpoint::from(uri).connect_timeout(CONNECT_TIMEOUT).keep_alive_while_idle(true);
+        let endpoint = self.kept_alive(endpoint);
         Ok(endpoint.connect_with_connector_lazy(tower::service_fn(move |_: Uri| {
             let connect = self.dial(target.clone());
             async move { connect.await.map(TokioIo::new) }
@@ -118,8 +131,10 @@ impl dyn Net {
 /// How long a connection may take to come up.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A connection that is silent for this long is asked for a sign of life, and after as long again given up.
-pub const KEEPALIVE: Duration = Duration::from_secs(2);
+const KEEPALIVE: Duration = Duration::from_secs(2);
+
+/// How long frames of a call that was given up are expected, and passed over.
+const RESET_STREAMS_KEPT: Duration = Duration::from_secs(24 * 3600);
 
 /// TCP without delay.
 pub struct Tcp;

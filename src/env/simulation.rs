@@ -3,6 +3,7 @@
 
 use std::cell::Cell;
 
+use http::{HeaderValue, Response, header::DATE};
 use rand::random;
 
 thread_local! {
@@ -38,4 +39,12 @@ fn mix(seed: u64) -> u64 {
     let z = (seed ^ (seed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
+}
+
+/// hyper dates answers by the real clock, unless they are dated: on a thread that simulates they are.
+pub fn undated<B>(mut answer: Response<B>) -> Response<B> {
+    if is_simulated() {
+        answer.headers_mut().insert(DATE, HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT"));
+    }
+    answer
 }

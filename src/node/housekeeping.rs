@@ -50,7 +50,7 @@ impl Inner {
 async fn renew_certificates(node: Arc<Inner>) {
     loop {
         if let Ok(round) = node.rounds.join("").await {
-            node.certificates.add(round.began, round.index);
+            node.certificates.add(node.proof_of(&round), round.index);
         }
         sleep(node.config.certificate_interval).await;
     }

@@ -13,6 +13,7 @@ use tracing::debug;
 use super::{Inner, call::Call, leadership::Leader, leases::Ask};
 use crate::{
     error::Error,
+    mutant::Mutant,
     raft::{service::LeaderHandler, types::Peer},
     state::Applied,
     types::{CallOptions, LeaseId, NodeId},
@@ -40,6 +41,10 @@ impl Inner {
         // A round would not be answered either: say so at once.
         if !by_lease && self.is_cut_off_for(self.config.election_timeout_max * 2) {
             return Err(Error::NoQuorum);
+        }
+        if !by_lease && Mutant::ReadWithoutRound.is_on() {
+            let applied = self.progress.borrow().applied.map_or(0, |at| at.index);
+            return Ok((self.term(), applied));
         }
         let lease = self.lease();
         if by_lease && lease.is_zero() {
@@ -71,6 +76,9 @@ impl Inner {
     }
 
     fn lease(&self) -> Duration {
+        if Mutant::LeaseUnmargined.is_on() {
+            return self.promises.shortest() * 2;
+        }
         self.config.lease(self.promises.shortest())
     }
 

@@ -7,7 +7,9 @@ use tracing::debug;
 
 use super::{Inner, call::Call, leadership::Leader, rounds::Round};
 use crate::{
+    env::Moment,
     error::Error,
+    mutant::Mutant,
     state::{Command, Operation, View},
     types::{Consistency, Evidence, Level, Mechanism, MemberRole, Route, Waited},
 };
@@ -121,12 +123,17 @@ impl Inner {
                     changes.next(patience).await;
                 }
                 Ok(round) => {
-                    self.certificates.add(round.began, round.index);
+                    self.certificates.add(self.proof_of(&round), round.index);
                     return Ok(round);
                 }
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// From when on what a round confirmed is known to be new enough.
+    pub fn proof_of(&self, round: &Round) -> Moment {
+        if Mutant::CertificateFromReceipt.is_on() { self.env.now() } else { round.began }
     }
 
     async fn by_lease(&self, level: Level, call: &Call) -> Result<Permission, Error> {

@@ -11,6 +11,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::{
     env::{Env, Moment},
     error::Error,
+    mutant::Mutant,
 };
 
 /// What a round gave.
@@ -69,6 +70,11 @@ impl Arrivals {
             let named = readers.iter().find(|reader| !reader.request_id.is_empty());
             let request_id = named.map(|reader| reader.request_id.clone()).unwrap_or_default();
             let round = confirm(request_id).await.map(|(term, index)| Round { began, term, index });
+            while Mutant::RoundShared.is_on()
+                && let Ok(late) = self.0.try_recv()
+            {
+                readers.push(late);
+            }
             for reader in readers.drain(..) {
                 // A reader that gave up is no one's loss.
                 let _ = reader.outcome.send(round.clone());

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use openraft::SnapshotPolicy;
 
-use crate::{config::Config, error::Error};
+use crate::{config::Config, error::Error, mutant::Mutant};
 
 /// Entries purged from the log at once, at least.
 const PURGE_BATCH: u64 = 512;
@@ -21,7 +21,7 @@ pub fn settings(config: &Config) -> Result<openraft::Config, Error> {
         election_timeout_min: millis(config.election_timeout_min),
         election_timeout_max: millis(config.election_timeout_max),
         // A leader that lost an unsynced tail must not resume its term (hazard H1).
-        enable_leader_restore: Some(false),
+        enable_leader_restore: Some(Mutant::LeaderRestored.is_on()),
         // Asked by our own call: openraft's default takes silence for a grant (hazard H4).
         enable_pre_vote: Some(true),
         allow_log_reversion: Some(false),

@@ -17,9 +17,12 @@ use super::{
     range::{self, Room, Selection},
     stored,
 };
-use crate::types::{
-    Delete, DeleteResult, Granted, Guard, KeyRange, KeyValue, LeaseId, LockKey, Put, Range, RangeResult,
-    Revision, Revoked, SessionSeq,
+use crate::{
+    mutant::Mutant,
+    types::{
+        Delete, DeleteResult, Granted, Guard, KeyRange, KeyValue, LeaseId, LockKey, Put, Range, RangeResult,
+        Revision, Revoked, SessionSeq,
+    },
 };
 
 /// Bytes in the answer to one command: keys, values, and [`PAIR_BYTES`] for each pair.
@@ -85,7 +88,7 @@ fn remember(batch: &mut ApplyBatch, request: &SessionSeq, applied: &Applied) {
 
 /// The refusal for the first guard that does not hold.
 fn lost(batch: &ApplyBatch, guards: &[Guard]) -> Result<Option<Refusal>, Corruption> {
-    for Guard { owner_key, fencing_token } in guards {
+    for Guard { owner_key, fencing_token } in guards.iter().filter(|_| !Mutant::GuardIgnored.is_on()) {
         let create = batch.find(owner_key).map(|found| found.entry.create);
         if create != Some(*fencing_token) {
             let current_token = holder(batch, owner_key, create)?;
@@ -224,7 +227,7 @@ impl<'a> Execution<'a> {
     /// The leader that counted them down must still have led when it appended the entry: every later leader
     /// has given the leases their time again.
     fn expire(&mut self, at: Position, expire: &Expire) -> Outcome {
-        let counted = expire.term == at.term;
+        let counted = expire.term == at.term || Mutant::ExpiredByOldLeader.is_on();
         let doomed = expire.leases.iter().filter(|_| counted);
         let ended: Vec<u64> = doomed.filter_map(|doomed| self.end_exactly(doomed)).collect();
         Outcome::Expire { leases: ended.len() as u64, deleted: ended.iter().sum() }

@@ -18,7 +18,10 @@ use super::{
     command::GrantLease,
     stored,
 };
-use crate::types::{LeaseId, SESSION_RESPONSES_MAX, SessionSeq};
+use crate::{
+    mutant::Mutant,
+    types::{LeaseId, SESSION_RESPONSES_MAX, SessionSeq},
+};
 
 /// Bytes of responses that one session may keep; the response that reaches it is still kept.
 const SESSION_BYTES_MAX: u64 = 8 << 20;
@@ -249,6 +252,11 @@ impl Leases {
 }
 
 impl Change {
+    /// Whether a snapshot leaves it out, by [`Mutant::SessionsForgotten`] alone.
+    pub fn is_forgotten(&self) -> bool {
+        matches!(self, Change::Respond { .. }) && Mutant::SessionsForgotten.is_on()
+    }
+
     pub fn encode(&self, out: &mut Vec<u8>) {
         let mut kind_and_id = |kind, id| {
             out.push(kind);

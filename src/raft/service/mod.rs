@@ -15,6 +15,7 @@ use std::{
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming, transport::Server};
+use tower::util::MapResponseLayer;
 use tracing::{error, warn};
 
 use super::{
@@ -27,7 +28,7 @@ use super::{
     types::{Peer, Raft},
 };
 use crate::{
-    env::{Env, Incoming, KEEPALIVE, Moment},
+    env::{Env, Incoming, Moment, undated},
     error::Error,
     pb::{
         convert::to_status,
@@ -145,12 +146,14 @@ impl Strangers {
 impl<F: FoundingHandler, L: LeaderHandler> PeerService<F, L> {
     /// Answers calls until it is told to stop.
     pub async fn serve(self, incoming: Incoming, stop: CancellationToken) {
+        let keepalive = self.env.net().keepalive();
         let service = peer_server::PeerServer::new(self)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
         let server = Server::builder()
-            .http2_keepalive_interval(Some(KEEPALIVE))
-            .http2_keepalive_timeout(Some(KEEPALIVE))
+            .http2_keepalive_interval(Some(keepalive))
+            .http2_keepalive_timeout(Some(keepalive))
+            .layer(MapResponseLayer::new(undated))
             .add_service(service)
             .serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
         if let Err(error) = server.await {

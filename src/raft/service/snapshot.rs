@@ -12,6 +12,7 @@ use tonic::{Status, Streaming};
 use super::{LeaderHandler, RaftSide, fatal, garbled};
 use crate::{
     env::blocking,
+    mutant::Mutant,
     pb::internal::{self as pb, snapshot_chunk::Part},
     raft::{
         codec,
@@ -140,6 +141,8 @@ async fn install(
     snapshot: Snapshot<SnapshotFile>,
 ) -> Result<pb::SnapshotReply, Status> {
     let response = raft.install_full_snapshot(vote, snapshot).await.map_err(fatal)?;
-    log.barrier().await.map_err(fatal)?;
+    if !Mutant::SnapshotBeforeDurable.is_on() {
+        log.barrier().await.map_err(fatal)?;
+    }
     Ok(pb::SnapshotReply { vote: Some(response.vote.into()), promise_ms: 0 })
 }

@@ -70,7 +70,7 @@ impl PinnedSnapshot {
 
     fn write_leases(&self, frames: &mut Frames<impl Write>) -> io::Result<()> {
         let mut body = Vec::new();
-        for change in self.leases.changes() {
+        for change in self.leases.changes().filter(|change| !change.is_forgotten()) {
             change.encode(&mut body);
             if body.len() >= SNAPSHOT_BLOCK_BYTES {
                 frames.put(KIND_LEASES, &body)?;

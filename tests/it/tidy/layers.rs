@@ -6,7 +6,7 @@ use super::{
 };
 
 /// The vocabulary: everything may use it.
-const VOCABULARY: [&str; 2] = ["types", "error"];
+const VOCABULARY: [&str; 3] = ["types", "error", "mutant"];
 
 /// A module and what it may use besides itself and the vocabulary.
 type Row = (&'static str, &'static [&'static str]);
@@ -14,6 +14,7 @@ type Row = (&'static str, &'static [&'static str]);
 /// From the bottom up. A new module needs a row.
 const ALLOWED: &[Row] = &[
     ("types", &[]),
+    ("mutant", &[]),
     ("error", &[]),
     // Plain data; whoever is configured may read it, but not the heart (`state`, `storage`, `log`).
     ("config", &[]),

@@ -1,0 +1,113 @@
+//! Known bugs, put back in on demand: what the simulator and the checker must catch, or they are worth nothing.
+//!
+//! Only with the feature `mutants`, which no release has; without it [`Mutant::is_on`] is `false` for the compiler
+//! too. `docs/testing.md` says where each bug is from.
+
+/// A bug.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Mutant {
+    /// H1: a leader that restarts leads on in its term, though it may have lost the unsynced end of its log.
+    LeaderRestored,
+    /// H2: a voter that restarts votes at once, though it may have promised a lease.
+    VoteUnguarded,
+    /// S1: a snapshot is answered before the log behind it is durable.
+    SnapshotBeforeDurable,
+    /// H3: entries are applied before this member's own log is durable.
+    ApplyBeforeDurable,
+    /// H9: a member that restarts shows its state at once, though it showed a newer one before.
+    ShownUnrecovered,
+    /// A read by quorum is answered at the index that was committed before, without asking the quorum.
+    ReadWithoutRound,
+    /// A read joins a quorum round that began before it.
+    RoundShared,
+    /// A lease is trusted without a margin for drifting clocks, and for twice as long as was promised.
+    LeaseUnmargined,
+    /// The end of leases is obeyed whoever leads.
+    ExpiredByOldLeader,
+    /// The table of sessions is missing from snapshots.
+    SessionsForgotten,
+    /// A certificate's age is counted from its receipt.
+    CertificateFromReceipt,
+    /// A guard is not checked.
+    GuardIgnored,
+}
+
+impl Mutant {
+    /// All of them.
+    pub const ALL: [Mutant; 12] = [
+        Mutant::LeaderRestored,
+        Mutant::VoteUnguarded,
+        Mutant::SnapshotBeforeDurable,
+        Mutant::ApplyBeforeDurable,
+        Mutant::ShownUnrecovered,
+        Mutant::ReadWithoutRound,
+        Mutant::RoundShared,
+        Mutant::LeaseUnmargined,
+        Mutant::ExpiredByOldLeader,
+        Mutant::SessionsForgotten,
+        Mutant::CertificateFromReceipt,
+        Mutant::GuardIgnored,
+    ];
+
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Mutant::LeaderRestored => "leader-restored",
+            Mutant::VoteUnguarded => "vote-unguarded",
+            Mutant::SnapshotBeforeDurable => "snapshot-before-durable",
+            Mutant::ApplyBeforeDurable => "apply-before-durable",
+            Mutant::ShownUnrecovered => "shown-unrecovered",
+            Mutant::ReadWithoutRound => "read-without-round",
+            Mutant::RoundShared => "round-shared",
+            Mutant::LeaseUnmargined => "lease-unmargined",
+            Mutant::ExpiredByOldLeader => "expired-by-old-leader",
+            Mutant::SessionsForgotten => "sessions-forgotten",
+            Mutant::CertificateFromReceipt => "certificate-from-receipt",
+            Mutant::GuardIgnored => "guard-ignored",
+        }
+    }
+
+    /// Whether this process has the bug.
+    #[cfg(not(feature = "mutants"))]
+    #[inline(always)]
+    pub(crate) fn is_on(self) -> bool {
+        false
+    }
+
+    /// Whether this process has the bug.
+    #[cfg(feature = "mutants")]
+    pub(crate) fn is_on(self) -> bool {
+        chosen::get() == Some(self)
+    }
+}
+
+#[cfg(feature = "mutants")]
+pub use self::chosen::choose;
+
+#[cfg(feature = "mutants")]
+mod chosen {
+    use std::{
+        env,
+        sync::{Mutex, OnceLock, PoisonError},
+    };
+
+    use super::Mutant;
+
+    static CHOSEN: OnceLock<Mutex<Option<Mutant>>> = OnceLock::new();
+
+    fn cell() -> &'static Mutex<Option<Mutant>> {
+        CHOSEN.get_or_init(|| {
+            let name = env::var("QUORATE_MUTANT").unwrap_or_default();
+            Mutex::new(Mutant::ALL.into_iter().find(|mutant| mutant.name() == name))
+        })
+    }
+
+    pub fn get() -> Option<Mutant> {
+        *cell().lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts one bug in, or takes it out. At first it is the one that `QUORATE_MUTANT` names.
+    pub fn choose(mutant: Option<Mutant>) {
+        *cell().lock().unwrap_or_else(PoisonError::into_inner) = mutant;
+    }
+}
