@@ -8,7 +8,7 @@
 //! sends no more requests, or when the member stops.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, VecDeque},
     future::Future,
     pin::Pin,
 };
@@ -72,7 +72,7 @@ struct Session {
     /// The client may send more.
     listening: bool,
     watches: SelectAll<BoxStream<'static, (u64, Result<WatchUpdate, Error>)>>,
-    open: HashMap<u64, Open>,
+    open: BTreeMap<u64, Open>,
     last_id: u64,
     /// Made and not yet sent.
     ready: VecDeque<v1::WatchResponse>,
@@ -105,7 +105,7 @@ impl Session {
             requests: requests.boxed(),
             listening: true,
             watches: SelectAll::new(),
-            open: HashMap::new(),
+            open: BTreeMap::new(),
             last_id: 0,
             ready: VecDeque::new(),
             closed,

@@ -12,7 +12,7 @@ use std::{
 };
 
 use super::{
-    Backend, LogState, Op, RaftLog, Record,
+    Backend, LogState, Op, Position, RaftLog, Record,
     queue::{Queue, QueuedLog},
 };
 
@@ -40,6 +40,13 @@ impl Disk {
     /// Opens the log on this disk, with a thread that makes everything durable at once.
     pub fn open_threaded(&self) -> io::Result<Arc<dyn RaftLog>> {
         Ok(Arc::new(QueuedLog::threaded(self.queue())?))
+    }
+
+    /// Whether the entry at `at` is there durably, or was purged, which only what is committed is.
+    pub fn holds(&self, at: Position) -> bool {
+        let image = self.lock();
+        let purged = image.state.purged.is_some_and(|purged| purged.index >= at.index);
+        purged || image.entries.get(&at.index).is_some_and(|record| record.at == at)
     }
 
     /// From now on every write fails, as on a disk that died.

@@ -116,6 +116,8 @@ struct Inner {
     started: Moment,
     /// Milliseconds from `started` to the last message of a leader, plus one; 0: none yet.
     contact: AtomicU64,
+    /// The highest index that was known to be committed: a new leader may know less at first.
+    committed: AtomicU64,
     /// Free bytes on the disk, looked at now and then.
     free: AtomicU64,
     ready: watch::Sender<bool>,
@@ -327,6 +329,11 @@ impl Inner {
     fn is_recovered(&self) -> bool {
         let applied = self.progress.borrow().applied.map(|at| at.index);
         applied >= self.recovered_to || *self.ready.borrow() || Mutant::ShownUnrecovered.is_on()
+    }
+
+    /// What is committed, as far as this member ever knew, and `now` knows.
+    fn seen_committed(&self, now: u64) -> u64 {
+        self.committed.fetch_max(now, Ordering::Relaxed).max(now)
     }
 
     /// Free bytes on the disk, as of the last look.

@@ -144,6 +144,7 @@ impl Starting {
             watches,
             started: self.env.now(),
             contact: AtomicU64::new(0),
+            committed: AtomicU64::new(0),
             free: AtomicU64::new(free),
             certificates: Certificates::default(),
             ready: watch::Sender::new(false),

@@ -102,7 +102,7 @@ impl Inner {
             header: self.header(String::new(), &view),
             role: self.role(),
             leader_id: metrics.current_leader,
-            commit_index: metrics.cluster_committed.map_or(0, |at| at.index()),
+            commit_index: self.seen_committed(metrics.cluster_committed.map_or(0, |at| at.index())),
             first_log_index: first,
             last_log_index: metrics.last_log_index.unwrap_or(0),
             snapshot_index: metrics.snapshot.map_or(0, |at| at.index()),

@@ -1,7 +1,7 @@
 //! The one place where commits come in and watches are served from.
 
 use std::{
-    collections::HashMap,
+    collections::BTreeMap,
     future::Future,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -286,7 +286,8 @@ impl Shared {
 impl Live {
     /// Brings the events of one revision to those whom they concern.
     fn bring(&mut self, events: &[Event]) {
-        let mut concerned: HashMap<u64, (Arc<Seat>, Vec<usize>)> = HashMap::new();
+        // In order of their ids, so that a simulation can repeat it.
+        let mut concerned: BTreeMap<u64, (Arc<Seat>, Vec<usize>)> = BTreeMap::new();
         for (at, event) in events.iter().enumerate() {
             for seat in self.index.matching(&event.kv.key).filter(|seat| seat.wants(event)) {
                 concerned.entry(seat.id).or_insert_with(|| (seat.clone(), Vec::new())).1.push(at);

@@ -81,11 +81,13 @@ impl Index {
         exact.chain(prefixes).flat_map(Seats::values).chain(ranges)
     }
 
-    /// All watches; none are left.
+    /// All watches, in order of their ids; none are left.
     pub fn drain(&mut self) -> Vec<Arc<Seat>> {
         let Index { keys, prefixes, ranges } = std::mem::take(self);
         let prefixes = prefixes.into_values().flat_map(HashMap::into_values);
-        keys.into_values().chain(prefixes).chain([ranges]).flat_map(Seats::into_values).collect()
+        let mut all: Seats = ranges;
+        all.extend(keys.into_values().chain(prefixes).flatten());
+        all.into_values().collect()
     }
 }
 

@@ -1,0 +1,96 @@
+//! A lock, and a counter that only its holder adds to, with guards; and writes of those who hold it no more.
+
+use std::sync::Arc;
+
+use quorate::{
+    Client, Error,
+    recipes::{KvApi, LockGuard, LockOptions, Recipes},
+    types::{CallOptions, Consistency, Guard, KeyRange, Put, Range},
+};
+use rand::RngExt;
+
+use super::{Call, Clients, Op, Outcome, history::Token, pause};
+use crate::world::{ms, now};
+
+const NAME: &str = "lock";
+pub const COUNTER: &str = "counter";
+
+/// One client: takes the lock, adds, gives it back, and sometimes comes late.
+pub async fn work(clients: Arc<Clients>, number: u64) {
+    let number = 10 + number;
+    let (client, mut rng) = (clients.client(number % 2 == 0), clients.rng(number));
+    let mut serial = 0;
+    while clients.goes_on() {
+        pause(&mut rng, 50, 500).await;
+        let ttl = ms(rng.random_range(1000..3000));
+        let options = LockOptions { ttl, wait: Some(ms(4000)), ..LockOptions::new(NAME) };
+        let guard = match client.lock(options).await {
+            Ok(guard) => guard,
+            Err(error) => {
+                clients.cover(format!("lock {}", Outcome::of(error).name()));
+                continue;
+            }
+        };
+        clients.cover("lock ok");
+        let granted = now();
+        let stale = guard.guard();
+        for _ in 0..rng.random_range(1..4) {
+            serial += 1;
+            add(&clients, &client, (&guard, number, serial)).await;
+        }
+        let held_until = guard.is_held().then(now);
+        clients.history().tokens.push(Token {
+            name: NAME.to_owned(),
+            token: guard.token(),
+            client: number,
+            granted,
+            held_until,
+        });
+        let released = guard.release().await;
+        clients.world.trace.event(&format!("c{number}"), format!("gives the lock back: {released:?}"));
+        if released.is_ok() && rng.random_bool(0.3) {
+            come_late(&clients, &client, stale).await;
+        }
+    }
+}
+
+/// Reads the counter, and writes one more, as long as the lock is held.
+async fn add(clients: &Clients, client: &Client, (guard, number, serial): (&LockGuard<Client>, u64, u64)) {
+    let options = CallOptions { timeout: Some(ms(1500)), ..CallOptions::default() };
+    let read =
+        client.range(Range::new(KeyRange::key(COUNTER)), Consistency::default(), options.clone()).await;
+    let Ok(read) = read else { return };
+    let value =
+        read.result.kvs.first().map_or(String::new(), |kv| String::from_utf8_lossy(&kv.value).into_owned());
+    let count: u64 = value.split(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0);
+    let mark = format!("{} l{number}.{serial}", count + 1);
+    let put = Put { key: COUNTER.into(), value: mark.clone().into(), ..Put::default() };
+    let began = now();
+    let outcome = match client.guarded(guard).put(put, options).await {
+        Ok(answer) => Outcome::Written {
+            revision: answer.header.revision,
+            index: answer.write.log_index,
+            stored: answer.write.deduplicated,
+        },
+        Err(error) => Outcome::of(error),
+    };
+    clients.world.trace.event(&format!("c{number}"), format!("adds {mark}: {outcome}"));
+    clients.cover(format!("add {}", outcome.name()));
+    let session = number % 2 == 0;
+    let op = Op { client: number, began, ended: now(), call: Call::Write { mark, session }, outcome };
+    clients.history().ops.push(op);
+}
+
+/// A write under a lock that was given back must be refused.
+async fn come_late(clients: &Clients, client: &Client, stale: Guard) {
+    let options = CallOptions { timeout: Some(ms(1500)), guards: vec![stale], ..CallOptions::default() };
+    let put = Put { key: "late".into(), value: "late".into(), ..Put::default() };
+    match client.put(put, options).await {
+        Ok(answer) => clients.world.trace.violation(format!(
+            "guards: a write under a lock that was given back was applied at index {}",
+            answer.write.log_index
+        )),
+        Err(Error::LockLost { .. }) => clients.cover("late refused"),
+        Err(_) => clients.cover("late unanswered"),
+    }
+}

@@ -1,0 +1,154 @@
+//! What clients do, each drawn from the seed, and what they saw of it. They use the Rust client as any program would.
+
+mod history;
+mod kv;
+mod leases;
+mod locks;
+mod watches;
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use quorate::client::{Client, ClientBuilder};
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
+
+pub use self::history::{Call, History, Op, Outcome, Read, Watched};
+use crate::world::{World, client_addr, ms, now};
+
+/// How long a cluster may take, once healed, until everything works.
+pub const LIVENESS: Duration = Duration::from_secs(40);
+
+/// How long a lease that was left may last on: its time, the look of a leader that was elected just then and gave it
+/// its time again, and the commit. Leases here live two seconds at most.
+const LEASES_END: Duration = Duration::from_secs(8);
+
+/// Of each kind: clients at a time.
+const KV_CLIENTS: u64 = 4;
+const LOCK_CLIENTS: u64 = 2;
+
+/// How a simulation's clients behave.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    /// Until when they make new requests.
+    pub length: Duration,
+    /// A scenario's clients stand still but for what the scenario does.
+    pub quiet: bool,
+}
+
+/// What all clients share.
+pub struct Clients {
+    pub world: Arc<World>,
+    pub plan: Plan,
+    history: Mutex<History>,
+    coverage: Mutex<BTreeMap<String, u64>>,
+}
+
+impl Clients {
+    pub fn new(world: Arc<World>, plan: Plan) -> Arc<Clients> {
+        Arc::new(Clients { world, plan, history: Mutex::default(), coverage: Mutex::default() })
+    }
+
+    pub fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts something that happened: what a sweep must reach.
+    pub fn cover(&self, cell: impl Into<String>) {
+        let mut coverage = self.coverage.lock().unwrap_or_else(PoisonError::into_inner);
+        *coverage.entry(cell.into()).or_default() += 1;
+    }
+
+    pub fn coverage(&self) -> BTreeMap<String, u64> {
+        self.coverage.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Whether clients go on.
+    pub fn goes_on(&self) -> bool {
+        now() < self.plan.length
+    }
+
+    /// A client, with sessions or without.
+    pub fn client(&self, sessions: bool) -> Client {
+        let endpoints = self.world.members.iter().map(|member| client_addr(member.id));
+        ClientBuilder::new(endpoints)
+            .timeout(ms(2000))
+            .connect_timeout(ms(300))
+            .sessions(sessions)
+            .env(self.world.client_env())
+            .build()
+            .expect("endpoints are sound")
+    }
+
+    /// Randomness of one worker.
+    pub fn rng(&self, worker: u64) -> SmallRng {
+        SmallRng::seed_from_u64(self.plan.seed ^ (worker << 40) ^ 0x5eed)
+    }
+}
+
+/// All clients, on one host; ends when all have found the healed cluster in order.
+pub async fn run(clients: Arc<Clients>) -> turmoil::Result {
+    let mut workers = Vec::new();
+    if !clients.plan.quiet {
+        for number in 1..=KV_CLIENTS {
+            workers.push(tokio::spawn(kv::work(clients.clone(), number)));
+        }
+        for number in 1..=LOCK_CLIENTS {
+            workers.push(tokio::spawn(locks::work(clients.clone(), number)));
+        }
+        workers.push(tokio::spawn(leases::work(clients.clone())));
+        workers.push(tokio::spawn(watches::work(clients.clone(), "k/", true)));
+        workers.push(tokio::spawn(watches::work(clients.clone(), "", false)));
+    }
+    for worker in workers {
+        worker.await?;
+    }
+    finish(&clients).await;
+    Ok(())
+}
+
+/// Everything works again: a write, a linearizable read, and equal states everywhere.
+async fn finish(clients: &Clients) {
+    let client = clients.client(false);
+    let deadline = now().max(clients.plan.length) + LIVENESS;
+    tokio::time::sleep(LEASES_END).await;
+    let index = loop {
+        match kv::final_write(&client).await {
+            Ok(index) => break index,
+            Err(error) if now() > deadline => {
+                return clients
+                    .world
+                    .trace
+                    .violation(format!("liveness: no write succeeds after healing: {error}"));
+            }
+            Err(_) => tokio::time::sleep(ms(100)).await,
+        }
+    };
+    for member in &clients.world.members {
+        loop {
+            let node = member.node();
+            let applied = node.as_ref().map(|node| node.header("").applied_index);
+            match node {
+                Some(node) if applied >= Some(index) => {
+                    crate::world::compare(&clients.world, member.id, &node).await;
+                    break;
+                }
+                _ if now() > deadline => {
+                    let id = member.id;
+                    let what = format!("liveness: n{id} is at {applied:?} of {index} so long after healing");
+                    return clients.world.trace.violation(what);
+                }
+                _ => tokio::time::sleep(ms(100)).await,
+            }
+        }
+    }
+    clients.world.trace.event("clients", "found everything in order");
+}
+
+/// A pause between two requests.
+async fn pause(rng: &mut SmallRng, least: u64, most: u64) {
+    tokio::time::sleep(ms(rng.random_range(least..most))).await;
+}

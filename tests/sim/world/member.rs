@@ -1,0 +1,270 @@
+//! One member: what of it outlives a crash, and one life of it.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    time::Duration,
+};
+
+use quorate::{
+    Config, Node,
+    config::MemberAddr,
+    env::Env,
+    log::{Completion, LogState, Position, RaftLog, Record, Stats, Vote},
+    server,
+    types::MemberRole,
+};
+use tokio::sync::Notify;
+
+use super::{
+    SimClock, SimNet, World,
+    disk::{SimDisk, SimStores},
+};
+
+/// Between two looks at a member from outside.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Between two comparisons of states.
+const HASH_EVERY: u32 = 25;
+
+/// A member.
+pub struct Member {
+    pub id: u64,
+    pub disk: Arc<SimDisk>,
+    pub clock: Arc<SimClock>,
+    nodes: u64,
+    dir: PathBuf,
+    world: OnceLock<Weak<World>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    lives: u32,
+    node: Option<Node>,
+    log: Option<Arc<dyn RaftLog>>,
+    /// The highest index that this life told to be committed: the next one tells all that its log holds again.
+    told: Option<u64>,
+    term: u64,
+    leave: Arc<Notify>,
+}
+
+impl Member {
+    pub fn new(id: u64, nodes: u64, seed: u64, dir: &Path) -> Arc<Member> {
+        Arc::new(Member {
+            id,
+            disk: Arc::new(SimDisk::new(seed ^ (id << 32))),
+            clock: Arc::default(),
+            nodes,
+            dir: dir.join(id.to_string()),
+            world: OnceLock::new(),
+            state: Mutex::default(),
+        })
+    }
+
+    /// Belongs to `world` from now on.
+    pub fn enter(&self, world: &Arc<World>) {
+        let _ = self.world.set(Arc::downgrade(world));
+    }
+
+    fn world(&self) -> Option<Arc<World>> {
+        self.world.get()?.upgrade()
+    }
+
+    /// The name of its host.
+    pub fn name(&self) -> String {
+        format!("n{}", self.id)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The running node, once it has started.
+    pub fn node(&self) -> Option<Node> {
+        self.state().node.clone()
+    }
+
+    /// Asks it to end in order.
+    pub fn leave(&self) {
+        self.state().leave.notify_one();
+    }
+
+    /// Power fails: to be called just before its host is crashed. Gives what of the log was lost.
+    pub fn crash(&self, lose_all: bool) -> usize {
+        let mut state = self.state();
+        (state.node, state.log) = (None, None);
+        drop(state);
+        self.disk.crash(lose_all)
+    }
+
+    /// Its configuration: thresholds are tiny, so that snapshots and purges happen all the time.
+    fn config(&self) -> Config {
+        let addr = |id: u64| MemberAddr { peer: format!("n{id}:7501"), client: client_addr(id) };
+        Config {
+            id: self.id,
+            data_dir: self.dir.clone(),
+            members: (1..=self.nodes).map(|id| (id, addr(id))).collect(),
+            snapshot_log_bytes: 4 << 10,
+            log_entries_kept: 8,
+            free_bytes_min: 0,
+            ..Config::default()
+        }
+    }
+
+    fn saw_commit(&self, log: &dyn RaftLog, upto: Position) {
+        let Some(world) = self.world() else { return };
+        let known = {
+            let mut state = self.state();
+            let known = state.told;
+            state.told = known.max(Some(upto.index));
+            known
+        };
+        world.ledger.committed(&world, (self.id, log), known, upto);
+    }
+}
+
+/// Where clients reach a member.
+pub fn client_addr(id: u64) -> String {
+    format!("n{id}:7401")
+}
+
+/// One life of a member.
+pub async fn host(member: Arc<Member>) -> turmoil::Result {
+    let Some(world) = member.world() else { return Ok(()) };
+    let leave = {
+        let mut state = member.state();
+        state.lives += 1;
+        world.trace.event(&member.name(), format!("starts, life {}", state.lives));
+        (state.leave, state.told) = (Arc::default(), None);
+        state.leave.clone()
+    };
+    tokio::spawn(member.disk.clone().run());
+    let (watching, env) =
+        (member.clone(), Env::new(member.clock.clone(), Arc::new(SimNet), Arc::new(quorate::env::draw)));
+    let watch = move |log: Arc<dyn RaftLog>| -> Arc<dyn RaftLog> {
+        let watched = Arc::new(WatchedLog { log, member: watching.clone() });
+        watching.state().log = Some(watched.clone());
+        watched
+    };
+    let stores = Arc::new(SimStores { disk: member.disk.clone(), watch });
+    let node = match Node::start_on(stores, env.clone(), member.config()).await {
+        Ok(node) => node,
+        Err(error) => {
+            world.trace.violation(format!("n{} does not start: {error}", member.id));
+            return Ok(());
+        }
+    };
+    member.state().node = Some(node.clone());
+    let observing = tokio::spawn(observe(member.clone(), node.clone()));
+    let listening = env.net().listen(client_addr(member.id)).await?;
+    tokio::select! {
+        served = server::serve_clients(node.clone(), listening.incoming, std::future::pending()) => served?,
+        why = node.failed() => world.trace.violation(format!("n{} has failed: {why}", member.id)),
+        () = leave.notified() => {
+            world.trace.event(&member.name(), "is asked to end");
+            let ended = node.shutdown().await;
+            world.trace.event(&member.name(), format!("has ended: {ended:?}"));
+        }
+    }
+    observing.abort();
+    member.state().node = None;
+    Ok(())
+}
+
+/// Looks at a member all the time.
+async fn observe(member: Arc<Member>, node: Node) {
+    let (mut seen, mut looks) = (None, 0);
+    let (mut commit, mut applied) = (0, 0);
+    while let Some(world) = member.world() {
+        tokio::time::sleep(LOOK).await;
+        let status = node.status().await;
+        let now = (status.role, status.header.term, status.leader_id);
+        if seen.replace(now) != Some(now) {
+            let leader = status.leader_id.map_or("nobody".to_owned(), |id| format!("n{id}"));
+            let what = format!("{:?} in term {}, led by {leader}", status.role, status.header.term);
+            world.trace.event(&member.name(), what);
+            let log = member.state().log.clone();
+            if let (MemberRole::Leader, Some(log)) = (status.role, log)
+                && status.leader_id == Some(member.id)
+            {
+                world.ledger.leads(member.id, status.header.term, &*log);
+            }
+        }
+        let term = std::mem::replace(&mut member.state().term, status.header.term);
+        let went_back = [
+            ("term", status.header.term < term),
+            ("commit", status.commit_index < commit),
+            ("applied", status.header.applied_index < applied),
+        ];
+        for (what, _) in went_back.into_iter().filter(|(_, went_back)| *went_back) {
+            world.trace.violation(format!("monotonic: the {what} of n{} went back", member.id));
+        }
+        (commit, applied) = (status.commit_index, status.header.applied_index);
+        looks += 1;
+        if looks % HASH_EVERY == 0 {
+            compare(&world, member.id, &node).await;
+        }
+    }
+}
+
+/// Compares a member's state with what others had at the same place.
+pub async fn compare(world: &World, id: u64, node: &Node) {
+    if let Ok(state) = node.state_hash(0).await {
+        let hash = format!("{:032x} {:032x}", state.hash, state.leases_hash);
+        world.ledger.state(id, state.header.applied_index, hash);
+    }
+}
+
+/// A member's log, which tells what is committed.
+struct WatchedLog {
+    log: Arc<dyn RaftLog>,
+    member: Arc<Member>,
+}
+
+impl RaftLog for WatchedLog {
+    fn state(&self) -> LogState {
+        self.log.state()
+    }
+
+    fn append(&self, records: Vec<Record>, done: Completion) -> std::io::Result<()> {
+        self.log.append(records, done)
+    }
+
+    fn save_vote(&self, vote: Vote, done: Completion) -> std::io::Result<()> {
+        self.log.save_vote(vote, done)
+    }
+
+    fn save_committed(&self, at: Position) -> std::io::Result<()> {
+        self.member.saw_commit(&*self.log, at);
+        self.log.save_committed(at)
+    }
+
+    fn truncate_after(&self, last: Option<Position>) -> std::io::Result<()> {
+        self.log.truncate_after(last)
+    }
+
+    fn purge(&self, upto: Position) -> std::io::Result<()> {
+        self.log.purge(upto)
+    }
+
+    fn sync(&self, done: Completion) -> std::io::Result<()> {
+        self.log.sync(done)
+    }
+
+    fn read(&self, range: std::ops::Range<u64>, bytes_max: usize) -> std::io::Result<Vec<Record>> {
+        self.log.read(range, bytes_max)
+    }
+
+    fn size(&self) -> u64 {
+        self.log.size()
+    }
+
+    fn stats(&self) -> Stats {
+        self.log.stats()
+    }
+
+    fn close(&self) -> std::io::Result<()> {
+        self.log.close()
+    }
+}
