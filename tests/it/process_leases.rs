@@ -5,13 +5,19 @@ use std::time::{Duration, Instant};
 
 use quorate::{
     client::Client,
-    recipes::{KvApi, LeaseApi},
+    recipes::{KvApi, LeaseApi, LockOptions, Recipes},
     types::{CallOptions, Grant, KeyRange, Level, Put, Range},
 };
 use rand::RngExt;
 use tokio::task::JoinSet;
 
-use crate::support::{SOON, cluster::Cluster, eventually, load::connect, setting};
+use crate::support::{
+    SOON,
+    cluster::{Cluster, Spec},
+    eventually,
+    load::connect,
+    setting,
+};
 
 const TTL: Duration = Duration::from_secs(2);
 
@@ -110,6 +116,23 @@ async fn a_leader_that_was_paused_ends_no_lease_that_others_keep_alive() {
     assert!(kept > 5 && exists(&client, "kept").await, "{kept} keep-alives");
     client.revoke(lease, patient()).await.expect("it lived until it was revoked");
     assert!(!exists(&client, "kept").await);
+}
+
+/// Nobody but the keeper talks to the cluster: nothing else leads the client away from the old leader.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_is_kept_past_a_leader_that_is_cut_off() {
+    let cluster = Cluster::start(Spec { proxied: true, ..Spec::default() }).await;
+    let ttl = Duration::from_secs(6);
+    let options = LockOptions { ttl, ..LockOptions::new("kept") };
+    let guard = connect(&cluster).lock(options).await.expect("the lock");
+    let old = cluster.leader().await;
+    cluster.network().isolate(old);
+    let cut = Instant::now();
+    while cut.elapsed() < ttl * 2 {
+        assert!(guard.is_held(), "it was lost {:?} after the leader was cut off", cut.elapsed());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    guard.release().await.expect("it is held");
 }
 
 /// Latencies of one put after the other while `busy` says so.
