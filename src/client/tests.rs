@@ -257,6 +257,19 @@ async fn a_write_of_a_session_is_repeated_after_any_error_and_what_it_is_answere
 }
 
 #[tokio::test]
+async fn a_refusal_before_anything_was_applied_does_not_hide_an_unknown_outcome() {
+    let unknown = || Error::UnknownOutcome("the leader changed".into());
+    let too_large = Error::TooLarge { what: "limits.value_bytes_max".into(), limit: 1, actual: 2 };
+    for refusal in [Error::Invalid("the key is empty".into()), too_large] {
+        let (_, address) = Member::start(1, [Act::Fail(unknown()), Act::Fail(refusal.clone())]).await;
+        let answer = client(&[&address]).put(put(), numbered(5000)).await;
+        assert_eq!(answer, Err(unknown()), "another member's limits said {refusal}");
+        let (_, address) = Member::start(1, [Act::Fail(refusal.clone())]).await;
+        assert_eq!(client(&[&address]).put(put(), numbered(5000)).await, Err(refusal));
+    }
+}
+
+#[tokio::test]
 async fn a_session_that_ended_under_a_write_leaves_its_outcome_unknown() {
     let unknown = || Error::UnknownOutcome("the leader changed".into());
     let ended = || Act::Fail(Error::SessionExpired(7));
