@@ -160,9 +160,11 @@ impl Client {
         match lease::open_session(self, Granted { id, ttl: TTL }, options).await {
             Ok(()) | Err(Error::LeaseExists(_)) => Ok(id),
             // It may exist, which harms nobody: it ends by itself. What was to be written was not sent.
-            Err(Error::UnknownOutcome(_) | Error::Deadline { .. }) => {
-                Err(Error::Deadline { waiting_for: "a session".to_owned(), maybe_committed: false })
-            }
+            Err(
+                Error::UnknownOutcome(_)
+                | Error::Deadline { .. }
+                | Error::Connection { maybe_committed: true, .. },
+            ) => Err(Error::Deadline { waiting_for: "a session".to_owned(), maybe_committed: false }),
             Err(error) => Err(error),
         }
     }
