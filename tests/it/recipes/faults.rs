@@ -1,9 +1,11 @@
-//! What locks and elections make of members that end, or are full.
+//! What locks and elections make of members that end, that are full, or whose answers are late.
+
+use std::time::Duration;
 
 use futures::StreamExt;
 use quorate::{
     Error,
-    recipes::{election, lock},
+    recipes::{KeptLease, election, lock},
     types::{CallOptions, Held, LockMode, LockProgress},
 };
 use tokio::task::JoinHandle;
@@ -78,4 +80,15 @@ async fn a_member_that_has_too_many_watches_is_asked_again_when_it_said() {
     let change = tokio::time::timeout(SOON, observer).await.expect("in time").expect("no panic");
     let leader = change.expect("told").expect("no error").leader.expect("a leader");
     assert_eq!(leader.create_revision, held.fencing_token);
+}
+
+#[tokio::test]
+async fn a_lease_whose_grant_was_answered_late_is_renewed_before_it_is_lost() {
+    let nodes = Nodes::three().await;
+    let (store, ttl) = (Faulty::new(nodes.node(1)), Duration::from_secs(4));
+    store.grants_late(ttl * 3 / 4);
+    let lease = KeptLease::grant(&store, ttl, CallOptions::default()).await.expect("a lease");
+    lease.hold().await.expect("it lives");
+    tokio::time::sleep(ttl / 2).await;
+    assert!(lease.is_held(), "it was first renewed when it was lost already");
 }

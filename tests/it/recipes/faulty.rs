@@ -1,9 +1,9 @@
-//! A store that is a node, and behaves at times as a remote one does: members that end, members that have too
-//! many watches.
+//! A store that is a node, and behaves at times as a remote one does: a grant whose answer is late, members
+//! that end, members that have too many watches.
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -26,6 +26,7 @@ pub const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// What is wrong at the moment.
 #[derive(Default)]
 struct Faults {
+    grants_late: Mutex<Duration>,
     ends: AtomicBool,
     is_full: AtomicBool,
     refused: AtomicUsize,
@@ -41,6 +42,11 @@ pub struct Faulty {
 impl Faulty {
     pub fn new(node: &Node) -> Faulty {
         Faulty { node: node.clone(), faults: Arc::default() }
+    }
+
+    /// How long after it was done a grant is answered.
+    pub fn grants_late(&self, by: Duration) {
+        *self.faults.grants_late.lock().expect("no panic") = by;
     }
 
     /// Whether whoever is asked to read is about to end.
@@ -92,7 +98,10 @@ impl KvApi for Faulty {
 
 impl LeaseApi for Faulty {
     async fn grant(&self, grant: Grant, how: CallOptions) -> Result<WriteAnswer<Granted>, Error> {
-        self.node.grant(grant, how).await
+        let granted = self.node.grant(grant, how).await;
+        let late = *self.faults.grants_late.lock().expect("no panic");
+        tokio::time::sleep(late).await;
+        granted
     }
 
     async fn revoke(&self, lease: LeaseId, how: CallOptions) -> Result<WriteAnswer<Revoked>, Error> {
