@@ -37,8 +37,7 @@ impl Service {
     ) -> Result<v1::ProclaimResponse, Error> {
         let v1::ProclaimRequest { owner_key, fencing_token, value, exactness } = request;
         let leader = convert::lock::grant(owner_key, fencing_token);
-        let told = election::proclaim(&self.node, leader, value, call.write_options(exactness)?).await?;
-        Ok(v1::ProclaimResponse { header: Some(told.header.into()) })
+        Ok(election::proclaim(&self.node, leader, value, call.write_options(exactness)?).await?.into())
     }
 
     /// Ends with the client's own deadline, or an error: also when this member is cut off, where nothing
