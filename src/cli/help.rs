@@ -6,7 +6,8 @@ pub(super) const ABOUT: &str =
 pub(super) const TOP: &str = "\
 Exit codes:
   0  done
-  1  the answer is negative: nothing found, nothing deleted, compare failed, guard lost, hashes differ
+  1  the answer is negative: nothing found, nothing deleted, compare failed, guard lost, no such lease,
+     hashes differ
   2  usage: the command, or what it asks for, makes no sense
   3  server or network
 
