@@ -1,6 +1,9 @@
 //! `quorate.v1.Election`: the recipe, run here for clients that do not have it.
 
-use futures::{StreamExt, TryFutureExt, stream::BoxStream};
+use futures::{
+    StreamExt, TryFutureExt,
+    stream::{self, BoxStream},
+};
 use tonic::{Request, Response, Status};
 
 use super::{
@@ -34,17 +37,22 @@ impl Service {
     ) -> Result<v1::ProclaimResponse, Error> {
         let v1::ProclaimRequest { owner_key, fencing_token, value, exactness } = request;
         let leader = convert::lock::grant(owner_key, fencing_token);
-        let told = election::proclaim(&self.node, leader, value, call.write_options(exactness)?).await?;
-        Ok(v1::ProclaimResponse { header: Some(told.header.into()) })
+        Ok(election::proclaim(&self.node, leader, value, call.write_options(exactness)?).await?.into())
     }
 
-    /// Ends with the client's own deadline, or an error.
+    /// Ends with the client's own deadline, or an error: also when this member is cut off, where nothing
+    /// would be told.
     fn observe(&self, request: v1::ObserveRequest, call: Call) -> Result<Leaders, Error> {
         let (node, options) = (self.node.clone(), call.options()?);
         let v1::ObserveRequest { name, after_revision } = request;
         let observed = async move { election::observe(&node, &name, after_revision, options).await };
         let told = observed.try_flatten_stream().map(|leader| leader.map(Into::into));
-        Ok(call.items("a change of the leader", told))
+        let node = self.node.clone();
+        let cut_off = stream::once(async move {
+            node.loses_touch().await;
+            Err(Error::NotReady("it has lost touch with the other members".to_owned()))
+        });
+        Ok(call.items("a change of the leader", stream::select(told, cut_off)))
     }
 }
 

@@ -55,8 +55,7 @@ pub(super) async fn release(
 ) -> Result<v1::LockReleaseResponse, Error> {
     let v1::LockReleaseRequest { owner_key, fencing_token, exactness } = request;
     let grant = convert::lock::grant(owner_key, fencing_token);
-    let released = lock::release(node, grant, call.write_options(exactness)?).await?;
-    Ok(v1::LockReleaseResponse { header: Some(released.header.into()) })
+    Ok(lock::release(node, grant, call.write_options(exactness)?).await?.into())
 }
 
 #[tonic::async_trait]

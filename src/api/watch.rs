@@ -219,7 +219,9 @@ impl Session {
                 self.ready.push_back(v1::WatchResponse { created: true, ..response(id, header) });
             }
             Ok(WatchUpdate::Progress(header)) => {
-                self.ready.push_back(v1::WatchResponse { progress: true, ..response(id, header) });
+                let out_of_touch = self.node.is_out_of_touch();
+                let progress = v1::WatchResponse { progress: true, out_of_touch, ..response(id, header) };
+                self.ready.push_back(progress);
             }
             Ok(WatchUpdate::Events { header, events }) => match open.fragment {
                 true => self.ready.extend(fragments(&response(id, header), events)),

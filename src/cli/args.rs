@@ -1,9 +1,12 @@
 //! Arguments: what can be typed, as clap reads it. Meaning is added by the commands; examples are in
 //! `help`.
 
-use std::{ffi::OsString, num::NonZeroU64, time::Duration};
+use std::{ffi::OsString, num::NonZeroU64, os::unix::ffi::OsStringExt, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{
+    Args, Parser, Subcommand, ValueEnum,
+    builder::{OsStringValueParser, TypedValueParser},
+};
 
 use super::{help, serve_args::ServeArgs};
 use crate::types::{Consistency, Guard, Level, Revision, Route, SortBy};
@@ -330,17 +333,18 @@ pub struct LeaseTtlArgs {
 pub struct GuardArgs {
     /// Refuse the write (exit code 1) unless KEY was created at revision TOKEN: the fencing token that
     /// came with a lock. May be given more than once.
-    #[arg(long = "guard", value_parser = guard, value_name = "KEY:TOKEN")]
+    #[arg(long = "guard", value_parser = OsStringValueParser::new().try_map(guard), value_name = "KEY:TOKEN")]
     pub guards: Vec<Guard>,
 }
 
-/// The token is behind the last colon, since keys may have some.
-fn guard(text: &str) -> Result<Guard, String> {
-    let parsed = text.rsplit_once(':').and_then(|(key, token)| Some((key, token.parse().ok()?)));
-    let Some((key, fencing_token)) = parsed.filter(|(key, _)| !key.is_empty()) else {
-        return Err("it must be KEY:TOKEN, the token a number".into());
-    };
-    Ok(Guard { owner_key: key.to_owned().into(), fencing_token })
+/// A key is any bytes. The token is behind the last colon, since keys may have some.
+fn guard(text: OsString) -> Result<Guard, String> {
+    let mut key = text.into_vec();
+    let colon = key.iter().rposition(|byte| *byte == b':').filter(|at| *at > 0);
+    let token = colon.map(|at| key.split_off(at));
+    let token = token.and_then(|token| str::from_utf8(&token[1..]).ok()?.parse().ok());
+    let fencing_token = token.ok_or("it must be KEY:TOKEN, the token a number")?;
+    Ok(Guard { owner_key: key.into(), fencing_token })
 }
 
 /// Which keys: one, or a range.

@@ -32,7 +32,7 @@ const KILL_PART: u32 = 16;
 /// How often the clock is looked at.
 const LOOK: Duration = Duration::from_millis(20);
 /// How long a command may take to end after a signal to this process.
-const GRACE: Duration = Duration::from_secs(10);
+pub(super) const GRACE: Duration = Duration::from_secs(10);
 
 /// How it ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,9 +45,10 @@ pub(super) enum Ended {
 
 /// The command.
 pub(super) struct Running {
+    /// Nothing that it started outlives the lock, unless the command itself has ended in peace.
     group: Pid,
     ending: JoinHandle<io::Result<ExitStatus>>,
-    /// Nothing that it started outlives the lock, unless the command itself has ended in peace.
+    /// As it was typed.
     name: String,
 }
 
@@ -90,8 +91,12 @@ impl Running {
         if cause == Cause::Lost {
             tracing::debug!(command = self.name, "the lock is about to be lost: the command is ended");
         }
-        let patience = if cause == Cause::Lost { guard.remaining() } else { GRACE };
-        let until = Instant::now() + patience.saturating_sub(guard.ttl() / KILL_PART);
+        let patience = match cause {
+            Cause::Lost => guard.remaining().saturating_sub(guard.ttl() / KILL_PART),
+            // The lock is kept meanwhile.
+            Cause::Signal => GRACE,
+        };
+        let until = Instant::now() + patience;
         let ended = tokio::select! {
             ended = &mut self.ending => ended,
             () = async { tokio::select! {

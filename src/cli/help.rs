@@ -6,7 +6,8 @@ pub(super) const ABOUT: &str =
 pub(super) const TOP: &str = "\
 Exit codes:
   0  done
-  1  the answer is negative: nothing found, nothing deleted, compare failed, guard lost, hashes differ
+  1  the answer is negative: nothing found, nothing deleted, compare failed, guard lost, no such lease,
+     hashes differ
   2  usage: the command, or what it asks for, makes no sense
   3  server or network
 
@@ -118,7 +119,7 @@ what is to be told next is compacted.
 COMMAND finds QUORATE_WATCH_EVENT_TYPE (put, delete), QUORATE_WATCH_KEY, QUORATE_WATCH_VALUE and
 QUORATE_WATCH_REVISION in its environment, and the value on its standard input. A value that does not fit into
 an environment (above 64 KiB, or with a zero byte) is only there. A command that fails is noted, and the watch
-goes on.
+goes on. A command that runs when a signal comes gets SIGTERM, and SIGKILL 10 s later or at a second signal.
 
 Examples:
   quorate watch greeting

@@ -11,6 +11,7 @@ use super::{
     Failure, Outcome, Session,
     args::{KeepAliveArgs, LeaseCommand, LeaseGrantArgs, LeaseTtlArgs, OutputForm},
     output::{self, KeptAliveObject, LeaseGrantObject, LeaseObject, LeaseRevokeObject, LeasesObject},
+    serve::Signals,
 };
 use crate::{
     error::Error,
@@ -20,6 +21,9 @@ use crate::{
 
 /// Of a lease's time to live, the part after which it is renewed.
 const RENEW_SHARE: u32 = 3;
+
+/// Between the beginnings of two attempts when the cluster does not answer, at least; less for a short lease.
+const AGAIN: Duration = Duration::from_millis(500);
 
 /// Carries a lease command out.
 pub(super) async fn run(session: &mut Session<'_>, command: LeaseCommand) -> Result<Outcome, Failure> {
@@ -49,27 +53,42 @@ async fn revoke(session: &mut Session<'_>, id: LeaseId) -> Result<Outcome, Failu
     Ok(Outcome::Done)
 }
 
-/// Until it is interrupted, or the lease has ended: then exit code 1.
+/// Until it is interrupted, or the lease has ended: then exit code 1. Once it has renewed the lease, it waits
+/// for a cluster that does not answer: nobody ends a lease without a leader, and the next leader gives it its
+/// full time again.
 async fn keep_alive(session: &mut Session<'_>, args: KeepAliveArgs) -> Result<Outcome, Failure> {
-    let mut last: Option<(Instant, Duration)> = None;
+    let mut signals = Signals::new()?;
+    let (mut options, mut renewed, mut failing) = (session.options(), false, None);
     loop {
         let sent = Instant::now();
-        match session.client.keep_alive(args.id, session.options()).await {
+        let answer = tokio::select! {
+            answer = session.client.keep_alive(args.id, options.clone()) => answer,
+            _ = signals.next() => return Ok(Outcome::Done),
+        };
+        let pause = match answer {
             Ok(kept) => {
-                last = Some((sent, kept.ttl));
+                let period = kept.ttl / RENEW_SHARE;
+                options.timeout = Some(session.global.timeout.min(period));
+                (renewed, failing) = (true, None);
                 print_kept(session, kept)?;
+                session.out.flush()?;
+                period
             }
-            // As long as the lease may live, the next attempt may succeed.
-            Err(error) if error.retryable() && last.is_some_and(|(at, ttl)| at.elapsed() < ttl) => {
-                writeln!(io::stderr(), "quorate: {error}")?;
+            Err(error) if renewed && !matches!(error, Error::LeaseNotFound(_) | Error::Invalid(_)) => {
+                // Once for each kind: an outage may be long.
+                if failing.replace(error.reason()) != Some(error.reason()) {
+                    writeln!(io::stderr(), "quorate: {error}")?;
+                }
+                AGAIN.min(options.timeout.unwrap_or(AGAIN) / 2)
             }
             Err(error) => return Err(error.into()),
+        };
+        if args.once {
+            return Ok(Outcome::Done);
         }
-        session.out.flush()?;
-        let Some((_, ttl)) = last.filter(|_| !args.once) else { return Ok(Outcome::Done) };
         tokio::select! {
-            () = sleep_until(sent + ttl / RENEW_SHARE) => {}
-            _ = tokio::signal::ctrl_c() => return Ok(Outcome::Done),
+            () = sleep_until(sent + pause) => {}
+            _ = signals.next() => return Ok(Outcome::Done),
         }
     }
 }

@@ -223,3 +223,6 @@ fn fail(failure: Failure, form: OutputForm, out: &mut dyn Write) -> ExitCode {
     let _ = writeln!(io::stderr(), "quorate: {}", failure.line());
     ExitCode::from(failure.exit_code())
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,11 +9,12 @@ use std::{
 
 use futures::StreamExt;
 use rustix::process::{Pid, Signal, kill_process};
-use tokio::task::spawn_blocking;
+use tokio::{task::spawn_blocking, time::sleep};
 
 use super::{
     Failure, Outcome, Session,
     args::{OutputForm, WatchArgs},
+    held_command::GRACE,
     output::{self, EventObject, ProgressObject},
     serve::Signals,
 };
@@ -110,7 +111,8 @@ pub(super) fn kind(event: &WatchEvent) -> &'static str {
     if event.deleted { "delete" } else { "put" }
 }
 
-/// Runs the command for one event, to its end. False: a signal came, and was passed on.
+/// Runs the command for one event, to its end. False: a signal came, and was passed on; a command that goes
+/// on all the same is killed after a while, or at the next signal.
 async fn run(command: &[OsString], event: WatchEvent, signals: &mut Signals) -> Result<bool, Failure> {
     let [program, arguments @ ..] = command else { return Ok(true) };
     let mut prepared = Command::new(program);
@@ -133,7 +135,17 @@ async fn run(command: &[OsString], event: WatchEvent, signals: &mut Signals) -> 
         ended = &mut ending => (ended, true),
         _ = signals.next() => {
             let _ = kill_process(pid, Signal::TERM);
-            (ending.await, false)
+            let ended = tokio::select! {
+                ended = &mut ending => ended,
+                () = async { tokio::select! {
+                    () = sleep(GRACE) => {}
+                    _ = signals.next() => {}
+                } } => {
+                    let _ = kill_process(pid, Signal::KILL);
+                    ending.await
+                }
+            };
+            (ended, false)
         }
     };
     let status = ended.map_err(io::Error::other).flatten().map_err(failed)?;

@@ -9,7 +9,7 @@ use super::{ANSWER_BYTES_MAX, Client, retry::Kind, routing::Target};
 use crate::{
     error::Error,
     pb::{
-        convert::lease,
+        convert::{self, error, lease},
         v1::{self, lease_client::LeaseClient, session_client::SessionClient},
     },
     recipes::LeaseApi,
@@ -75,14 +75,16 @@ impl LeaseApi for Client {
     }
 }
 
-/// The one answer to the one request of a stream. What the leader refused it says there, so that a member
-/// that does not lead any more is told from a lease that has ended.
+/// The one answer to the one request of a stream. A refusal is in the answer there: here it is a status, as
+/// that of any other call, so that another member is asked; unless it is an answer about the lease itself.
 async fn first(
     mut answers: tonic::Streaming<v1::LeaseKeepAliveResponse>,
 ) -> Result<Response<v1::LeaseKeepAliveResponse>, Status> {
-    match answers.message().await? {
-        Some(answer) => Ok(Response::new(answer)),
-        None => Err(Status::unavailable("the stream ended without an answer")),
+    let answer = answers.message().await?;
+    let answer = answer.ok_or_else(|| Status::unavailable("the stream ended without an answer"))?;
+    match answer.error.clone().map(|detail| error::from_detail(detail, &answer.error_message)) {
+        None | Some(Error::LeaseNotFound(_) | Error::Invalid(_)) => Ok(Response::new(answer)),
+        Some(refusal) => Err(convert::to_status(&refusal, "")),
     }
 }
 

@@ -12,4 +12,8 @@ impl Api for Client {
     fn lock_permits_max(&self) -> u32 {
         Limits::default().lock_permits_max
     }
+
+    fn outlives_members(&self) -> bool {
+        true
+    }
 }

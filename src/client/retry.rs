@@ -121,14 +121,13 @@ pub(super) fn time_for_another(kind: Kind, pause: Duration, remaining: Duration)
     pause + least < remaining
 }
 
-/// Whether an error is the cluster's answer to the request itself: what earlier attempts did, they did
-/// not do.
+/// Whether an error is the state's own answer to the request: what earlier attempts did, they did not do.
+/// What a member refuses before that (`Invalid`, `TooLarge`) goes by its own limits: another may have
+/// applied it.
 pub(super) fn is_settled(error: &Error) -> bool {
     matches!(
         error,
-        Error::Invalid(_)
-            | Error::TooLarge { .. }
-            | Error::Compacted { .. }
+        Error::Compacted { .. }
             | Error::FutureRevision { .. }
             | Error::LeaseNotFound(_)
             | Error::LeaseExists(_)

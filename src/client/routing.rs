@@ -250,6 +250,8 @@ impl View {
     pub fn learn_error(&mut self, address: &str, error: &Error, now: Instant) {
         match error {
             Error::NotLeader { leader } => self.learn_hint(address, leader.as_ref()),
+            // It leads in name only: others may have elected another.
+            Error::NoQuorum => self.learn_hint(address, None),
             Error::WrongRoute { member, leader, .. } => {
                 self.learn_member(address, *member);
                 self.learn_hint(address, leader.as_ref());

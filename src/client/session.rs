@@ -172,9 +172,11 @@ impl Client {
         match lease::open_session(self, TTL, options).await {
             Ok(granted) => Ok(granted.id),
             // What was to be written was not sent.
-            Err(Error::UnknownOutcome(_) | Error::Deadline { .. }) => {
-                Err(Error::Deadline { waiting_for: "a session".to_owned(), maybe_committed: false })
-            }
+            Err(
+                Error::UnknownOutcome(_)
+                | Error::Deadline { .. }
+                | Error::Connection { maybe_committed: true, .. },
+            ) => Err(Error::Deadline { waiting_for: "a session".to_owned(), maybe_committed: false }),
             Err(error) => Err(error),
         }
     }

@@ -21,6 +21,7 @@ use crate::{
         v1::{
             self,
             kv_server::{Kv, KvServer},
+            session_server::{Session, SessionServer},
         },
     },
     recipes::KvApi,
@@ -64,6 +65,7 @@ impl Member {
         let address = listener.local_addr().expect("an address").to_string();
         let incoming = tokio_stream::wrappers::TcpListenerStream::new(listener);
         let server = Server::builder().add_service(KvServer::new(member.clone()));
+        let server = server.add_service(SessionServer::new(Unheard));
         tokio::spawn(server.serve_with_incoming(incoming));
         (member, address)
     }
@@ -141,6 +143,35 @@ impl Kv for Member {
 
     async fn compact(&self, _: Request<v1::CompactRequest>) -> Result<Response<v1::CompactResponse>, Status> {
         Err(Status::unimplemented("not scripted"))
+    }
+}
+
+/// Sessions whose answers are lost on the way.
+struct Unheard;
+
+#[tonic::async_trait]
+impl Session for Unheard {
+    type KeepAliveStream = stream::Empty<Result<v1::LeaseKeepAliveResponse, Status>>;
+
+    async fn open(
+        &self,
+        _: Request<v1::SessionOpenRequest>,
+    ) -> Result<Response<v1::SessionOpenResponse>, Status> {
+        Err(Status::unavailable("lost"))
+    }
+
+    async fn keep_alive(
+        &self,
+        _: Request<tonic::Streaming<v1::LeaseKeepAliveRequest>>,
+    ) -> Result<Response<Self::KeepAliveStream>, Status> {
+        Ok(Response::new(stream::empty()))
+    }
+
+    async fn close(
+        &self,
+        _: Request<v1::SessionCloseRequest>,
+    ) -> Result<Response<v1::SessionCloseResponse>, Status> {
+        Err(Status::unavailable("lost"))
     }
 }
 
@@ -254,6 +285,28 @@ async fn a_write_of_a_session_is_repeated_after_any_error_and_what_it_is_answere
     assert_eq!(member.seen().len(), 3);
     let (_, address) = Member::start(1, [unknown(), Act::Fail(lost.clone())]).await;
     assert_eq!(client(&[&address]).put(put(), numbered(5000)).await, Err(lost), "not an unknown outcome");
+}
+
+#[tokio::test]
+async fn a_refusal_before_anything_was_applied_does_not_hide_an_unknown_outcome() {
+    let unknown = || Error::UnknownOutcome("the leader changed".into());
+    let too_large = Error::TooLarge { what: "limits.value_bytes_max".into(), limit: 1, actual: 2 };
+    for refusal in [Error::Invalid("the key is empty".into()), too_large] {
+        let (_, address) = Member::start(1, [Act::Fail(unknown()), Act::Fail(refusal.clone())]).await;
+        let answer = client(&[&address]).put(put(), numbered(5000)).await;
+        assert_eq!(answer, Err(unknown()), "another member's limits said {refusal}");
+        let (_, address) = Member::start(1, [Act::Fail(refusal.clone())]).await;
+        assert_eq!(client(&[&address]).put(put(), numbered(5000)).await, Err(refusal));
+    }
+}
+
+#[tokio::test]
+async fn a_session_whose_opening_was_lost_says_that_nothing_was_written() {
+    let (member, address) = Member::start(1, []).await;
+    let client = ClientBuilder::new([address]).retry_budget(0).build().expect("a client");
+    let error = client.put(put(), within(5000)).await.expect_err("no session");
+    assert!(!error.maybe_committed(), "the write was not sent: {error:?}");
+    assert_eq!(member.seen().len(), 0);
 }
 
 #[tokio::test]

@@ -11,4 +11,8 @@ impl Api for Node {
     fn lock_permits_max(&self) -> u32 {
         self.inner.config.limits.lock_permits_max
     }
+
+    fn outlives_members(&self) -> bool {
+        false
+    }
 }

@@ -3,6 +3,7 @@
 use std::{future::Future, sync::Arc};
 
 use futures::stream;
+use tokio::time::sleep;
 
 use super::{Inner, Node};
 use crate::{
@@ -12,6 +13,10 @@ use crate::{
     types::{Header, Range, Revision, Watch, WatchUpdate},
     watch::{ProgressRequest, Told, Watcher},
 };
+
+/// Longest elections without a sign from a quorum, after which a member counts as cut off. An election, even
+/// one that has to be held twice, takes fewer.
+const OUT_OF_TOUCH_ELECTIONS: u32 = 4;
 
 impl WatchApi for Node {
     async fn watch(&self, watch: Watch) -> Result<WatchStream, Error> {
@@ -46,6 +51,24 @@ impl Node {
 }
 
 impl Node {
+    /// Whether no quorum has confirmed for several elections what this member has applied. Its watches go on,
+    /// and may have nothing to tell of what happens at the others.
+    pub fn is_out_of_touch(&self) -> bool {
+        let config = &self.inner.config;
+        let patience = config.election_timeout_max.max(config.certificate_interval) * OUT_OF_TOUCH_ELECTIONS;
+        self.inner.staleness().is_none_or(|age| age > patience)
+    }
+
+    /// Resolves when this member is found out of touch.
+    pub async fn loses_touch(&self) {
+        loop {
+            sleep(self.inner.config.election_timeout_max).await;
+            if self.is_out_of_touch() {
+                return;
+            }
+        }
+    }
+
     /// Resolves when watches end here: the member shuts down, or has failed.
     pub fn watches_closed(&self) -> impl Future<Output = ()> + Send + 'static {
         self.inner.watches.closed()

@@ -7,7 +7,7 @@ use futures::{Stream, StreamExt, stream};
 
 use super::{
     Api, WatchStream,
-    lock::{self, Acquiring, is_passing},
+    lock::{self, Acquiring, Patience},
     queue::{self, Place, Query},
 };
 use crate::{
@@ -102,7 +102,8 @@ pub async fn observe<A: Api>(
     let queue = queue::read(api, &query, options).await?;
     let seen = if after == 0 { queue.header.revision } else { after };
     let candidates = queue.places.into_iter().map(|place| (place.kv.key.clone(), place.kv)).collect();
-    let mut observer = Observer { api: api.clone(), name: name.clone(), seen, candidates, told: None };
+    let (api, name, patience) = (api.clone(), name.clone(), Patience::default());
+    let mut observer = Observer { api, name, seen, candidates, told: None, patience };
     observer.told = observer.leader();
     let first = ElectionLeader { header: queue.header, leader: observer.told.clone() };
     let first = stream::iter((after == 0).then_some(Ok(first)));
@@ -117,6 +118,8 @@ struct Observer<A: Api> {
     seen: Revision,
     candidates: BTreeMap<Bytes, KeyValue>,
     told: Option<KeyValue>,
+    /// With a watch that breaks.
+    patience: Patience,
 }
 
 impl<A: Api> Observer<A> {
@@ -135,10 +138,13 @@ impl<A: Api> Observer<A> {
             let update = match events {
                 Some(events) => events.next().await,
                 None => {
-                    *events = Some(lock::patiently(|| self.api.watch(self.watch())).await?);
+                    *events = Some(lock::patiently(&self.api, || self.api.watch(self.watch())).await?);
                     continue;
                 }
             };
+            if let Some(Ok(_)) = update {
+                self.patience = Patience::default();
+            }
             match update {
                 Some(Ok(WatchUpdate::Events { header, events })) => {
                     if let Some(change) = self.apply(header, events) {
@@ -147,10 +153,14 @@ impl<A: Api> Observer<A> {
                 }
                 Some(Ok(WatchUpdate::Created(_))) => {}
                 Some(Ok(WatchUpdate::Progress(header))) => self.seen = self.seen.max(header.revision),
-                Some(Err(error)) if !is_passing(&error) => return Err(error),
-                Some(Err(_)) | None => {
+                Some(Err(error)) => {
                     *events = None;
-                    tokio::time::sleep(lock::PAUSE_MIN).await;
+                    self.patience.after(&self.api, error).await?;
+                }
+                None => {
+                    *events = None;
+                    let ended = Error::NotReady("the watch has ended".to_owned());
+                    self.patience.after(&self.api, ended).await?;
                 }
             }
         }

@@ -92,7 +92,7 @@ impl<A: Api> KeptLease<A> {
             ended: CancellationToken::new(),
         });
         let runtime = Handle::current();
-        let renewing = AbortOnDropHandle::new(runtime.spawn(renew(shared.clone())));
+        let renewing = AbortOnDropHandle::new(runtime.spawn(renew(shared.clone(), sent)));
         let alarm = AbortOnDropHandle::new(runtime.spawn(watch_the_clock(shared.clone())));
         KeptLease { shared, runtime, to_end: true, _renewing: renewing, _alarm: alarm }
     }
@@ -212,20 +212,23 @@ fn trusted(ttl: Duration) -> Duration {
     ttl.saturating_sub((ttl / DRIFT_PART).max(MARGIN_MIN))
 }
 
-/// Keeps alive every third of the time to live; what fails is tried again soon. Until the lease is lost.
-async fn renew<A: Api>(shared: Arc<Shared<A>>) {
+/// Keeps alive every third of the time to live, counted from when what gave the lease its time was `sent`;
+/// what fails is tried again soon. Until the lease is lost.
+async fn renew<A: Api>(shared: Arc<Shared<A>>, mut sent: Moment) {
     let (period, soon) = (shared.ttl / 3, (shared.ttl / LOOKS).min(LOOK_MAX));
-    let mut pause = period;
+    let now = || shared.api.env().now();
+    let mut pause = period.saturating_sub(now().since(sent));
     loop {
         tokio::select! {
             () = shared.lost.cancelled() => return,
             () = sleep(pause) => {}
         }
+        sent = now();
         let renewed = tokio::select! {
             () = shared.lost.cancelled() => return,
             renewed = shared.keep_alive(period) => renewed,
         };
-        pause = if renewed.is_ok() { period } else { soon };
+        pause = if renewed.is_ok() { period.saturating_sub(now().since(sent)) } else { soon };
         if let Err(error) = renewed {
             tracing::debug!(lease = shared.lease, %error, "a lease is not renewed");
         }

@@ -40,8 +40,8 @@ use crate::{
 pub const THE_LOCK: &str = "the lock";
 
 /// How long a waiter pauses at first when the cluster cannot answer for now; doubled each time.
-pub(super) const PAUSE_MIN: Duration = Duration::from_millis(20);
-/// And at most.
+const PAUSE_MIN: Duration = Duration::from_millis(20);
+/// And at most, unless a member says that it wants to be asked later.
 const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// A watch tells what its member has applied: one that is cut off from the others tells nothing. So who waits
@@ -71,7 +71,8 @@ pub async fn acquire<A: Api>(api: &A, acquire: Acquire, options: CallOptions) ->
     check(&acquire, api.lock_permits_max())?;
     let (mut claim, place) = Claim::stake(api, &acquire, options).await?;
     claim.created = Some(place.create_revision);
-    Ok(Acquiring { seat: Seat { claim, acquire, place }, waiting: None, told: None })
+    let seat = Seat { claim, acquire, place };
+    Ok(Acquiring { seat, waiting: None, told: None, patience: Patience::default() })
 }
 
 /// Takes a lock now or not at all: `None` if it cannot be held at once.
@@ -180,6 +181,8 @@ pub struct Acquiring<A: Api> {
     waiting: Option<Waiting>,
     /// The position that was told last.
     told: Option<u64>,
+    /// With watches that break.
+    patience: Patience,
 }
 
 impl<A: Api> Acquiring<A> {
@@ -207,10 +210,9 @@ impl<A: Api> Acquiring<A> {
                 let woken = waiting.over().await;
                 self.waiting = None;
                 match woken {
-                    Woken::Ahead => {}
+                    Woken::Ahead => self.patience = Patience::default(),
                     Woken::Gone => return Err(self.seat.why_gone().await),
-                    Woken::Broken(error) if is_passing(&error) => sleep(PAUSE_MIN).await,
-                    Woken::Broken(error) => return Err(error),
+                    Woken::Broken(error) => self.patience.after(&self.seat.claim.api, error).await?,
                 }
             }
             let (header, obstacle, position) = self.seat.look().await?;
@@ -218,10 +220,7 @@ impl<A: Api> Acquiring<A> {
                 return Ok(LockProgress::Granted(self.seat.granted(header)));
             };
             self.seat.claim.armed = true;
-            let mut waiting = self.seat.wait_for(obstacle, header.revision).await?;
-            waiting.until = Instant::now()
-                + LOOK_AGAIN * u32::try_from(position).map_or(u32::MAX, |n| n.saturating_add(1));
-            self.waiting = Some(waiting);
+            self.waiting = Some(self.seat.wait_for(obstacle, header.revision, position).await?);
             if self.told.replace(position) != Some(position) {
                 return Ok(LockProgress::Queued { owner_key: self.seat.place.key.clone(), position });
             }
@@ -266,7 +265,7 @@ impl<A: Api> Seat<A> {
         let created_until = self.place.create_revision;
         let query = Query { created_until, ..Query::of(&self.acquire.name) };
         let read = || queue::read(&self.claim.api, &query, CallOptions::default());
-        let Queue { header, places } = patiently(read).await?;
+        let Queue { header, places } = patiently(&self.claim.api, read).await?;
         let is_own = |place: &Place| {
             place.kv.key == self.place.key && place.kv.create_revision == self.place.create_revision
         };
@@ -276,8 +275,8 @@ impl<A: Api> Seat<A> {
         }
     }
 
-    /// Watches what is waited for, and the own place, from what was `seen` on.
-    async fn wait_for(&self, obstacle: Obstacle, seen: Revision) -> Result<Waiting, Error> {
+    /// Watches what is waited for, and the own place with so many before it, from what was `seen` on.
+    async fn wait_for(&self, obstacle: Obstacle, seen: Revision, position: u64) -> Result<Waiting, Error> {
         let (ahead, keys, left_max) = match obstacle {
             Obstacle::Place(key) => (BTreeSet::from([key.clone()]), KeyRange::key(key), 0),
             Obstacle::Many { earlier, fewer_than } => {
@@ -287,12 +286,14 @@ impl<A: Api> Seat<A> {
         let own = self.place.key.clone();
         let own_events = self.deletions(KeyRange::key(own.clone()), seen).await?;
         let events = self.deletions(keys, seen).await?;
-        Ok(Waiting { own, own_events, ahead, left_max, events, until: Instant::now() + LOOK_AGAIN })
+        let looks = u32::try_from(position).map_or(u32::MAX, |before| before.saturating_add(1));
+        let until = Instant::now() + LOOK_AGAIN * looks;
+        Ok(Waiting { own, own_events, ahead, left_max, events, until })
     }
 
     async fn deletions(&self, keys: KeyRange, seen: Revision) -> Result<WatchStream, Error> {
         let watch = Watch { start_revision: seen + 1, no_put: true, ..Watch::new(keys) };
-        patiently(|| self.claim.api.watch(watch.clone())).await
+        patiently(&self.claim.api, || self.claim.api.watch(watch.clone())).await
     }
 
     /// Why the own place is not there any more.
@@ -300,7 +301,7 @@ impl<A: Api> Seat<A> {
         let session = self.acquire.session;
         let ask = || self.claim.api.time_to_live(session, false, CallOptions::default());
         let (owner_key, token) = (self.place.key.clone(), self.place.create_revision);
-        match patiently(ask).await {
+        match patiently(&self.claim.api, ask).await {
             Ok(_) => Error::LockLost { owner_key, token, current_token: 0 },
             Err(error) => error,
         }
@@ -505,33 +506,86 @@ fn created(keys: KeyRange, operator: Operator, revision: Revision) -> Compare {
 }
 
 /// Asks until there is an answer or a definite error. Bounded by whoever waits: it may drop this.
-pub(super) async fn patiently<T, F>(ask: impl Fn() -> F) -> Result<T, Error>
+pub(super) async fn patiently<A: Api, T, F>(api: &A, ask: impl Fn() -> F) -> Result<T, Error>
 where
     F: Future<Output = Result<T, Error>>,
 {
-    let mut pause = PAUSE_MIN;
+    let mut patience = Patience::default();
     loop {
         match ask().await {
-            Err(error) if is_passing(&error) => {
-                tracing::debug!(%error, "waiting for the cluster");
-                sleep(pause).await;
-                pause = (pause * 2).min(PAUSE_MAX);
-            }
+            Err(error) => patience.after(api, error).await?,
             answer => return answer,
         }
     }
 }
 
-/// Whether a read or a watch that failed so may succeed later, on the same member too.
-pub(super) fn is_passing(error: &Error) -> bool {
-    matches!(
-        error,
+/// How long to pause before the next attempt: longer each time, until there is an answer.
+#[derive(Default)]
+pub(super) struct Patience {
+    failures: u32,
+}
+
+impl Patience {
+    /// Pauses, if what failed so may succeed later.
+    ///
+    /// # Errors
+    /// The error, if it may not.
+    pub async fn after<A: Api>(&mut self, api: &A, error: Error) -> Result<(), Error> {
+        if !is_passing(&error, api.outlives_members()) {
+            return Err(error);
+        }
+        tracing::debug!(%error, "waiting for the cluster");
+        sleep(self.pause(&error)).await;
+        Ok(())
+    }
+
+    fn pause(&mut self, error: &Error) -> Duration {
+        let pause = PAUSE_MIN.saturating_mul(1 << self.failures.min(10)).min(PAUSE_MAX);
+        self.failures = self.failures.saturating_add(1);
+        match error {
+            Error::Overloaded { retry_after, .. } => pause.max(*retry_after),
+            _ => pause,
+        }
+    }
+}
+
+/// Whether a read or a watch that failed so may succeed later: on the same member, or on another, if there
+/// is a way to one.
+fn is_passing(error: &Error, outlives_members: bool) -> bool {
+    match error {
         Error::NoLeader
-            | Error::NoQuorum
-            | Error::NotReady(_)
-            | Error::NotLeader { .. }
-            | Error::Overloaded { .. }
-            | Error::Deadline { .. }
-            | Error::Connection { .. }
-    )
+        | Error::NoQuorum
+        | Error::NotReady(_)
+        | Error::NotLeader { .. }
+        | Error::Overloaded { .. }
+        | Error::Deadline { .. }
+        | Error::Connection { .. } => true,
+        Error::ShuttingDown | Error::Stopped(_) => outlives_members,
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_up_to_a_bound_and_are_as_long_as_a_full_member_says() {
+        let mut patience = Patience::default();
+        let pauses: Vec<_> = (0..8).map(|_| patience.pause(&Error::NoLeader).as_millis()).collect();
+        assert_eq!(pauses, [20, 40, 80, 160, 320, 640, 1000, 1000]);
+        let retry_after = Duration::from_secs(5);
+        let full = Error::Overloaded { what: "limits.watches_max".into(), limit: 1, retry_after };
+        assert_eq!(patience.pause(&full), retry_after);
+        assert_eq!(Patience::default().pause(&full), retry_after);
+    }
+
+    #[test]
+    fn the_end_of_a_member_is_the_end_for_a_node_and_passes_for_a_client() {
+        for error in [Error::ShuttingDown, Error::Stopped("its disk".into())] {
+            assert!(!is_passing(&error, false), "{error:?}");
+            assert!(is_passing(&error, true), "{error:?}");
+        }
+        assert!(!is_passing(&Error::LeaseNotFound(7), true));
+    }
 }

@@ -131,10 +131,9 @@ pub trait WatchApi: Send + Sync {
     /// lost, without a gap and without telling anything twice.
     ///
     /// # Errors
-    /// `Invalid`, `TooLarge`; of a node also `Overloaded`, `NotReady`, `ShuttingDown`, which a client
-    /// meets by
-    /// itself. In the stream: `Compacted` where what is to be told next is gone; of a node its end, of a
-    /// client what it cannot get over.
+    /// `Invalid`, `TooLarge`; of a node also `Overloaded`, `NotReady`, `ShuttingDown`. In the stream:
+    /// `Compacted` where what is to be told next is gone; of a node its end; of a client what it cannot get
+    /// over: a beginning that takes longer than its timeout, or a member that has too many watches.
     fn watch(&self, watch: Watch) -> impl Future<Output = Result<WatchStream, Error>> + Send;
 }
 
@@ -146,4 +145,7 @@ pub trait Api: KvApi + LeaseApi + WatchApi + Clone + 'static {
 
     /// How many may hold one lock at once (`limits.lock_permits_max`), as far as this side knows.
     fn lock_permits_max(&self) -> u32;
+
+    /// Whether it can turn to other members when one ends. A node is that member, and ends with it.
+    fn outlives_members(&self) -> bool;
 }

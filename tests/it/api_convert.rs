@@ -2,7 +2,7 @@
 
 mod given;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
 use proptest::{option, prelude::*};
@@ -132,6 +132,16 @@ fn every_error_has_its_code_and_a_row_in_the_documentation() {
     known.sort_by_key(|reason| reason.as_str_name());
     reasons.sort();
     assert_eq!(reasons, known.iter().map(|reason| reason.as_str_name()).collect::<Vec<_>>());
+}
+
+#[test]
+fn every_limit_of_the_configuration_has_a_row_in_the_documentation() {
+    let limits = serde_json::to_value(Limits::default()).expect("plain data");
+    let limits: BTreeSet<_> = limits.as_object().expect("fields").keys().map(String::as_str).collect();
+    let rows = include_str!("../../docs/api.md").lines();
+    let rows: BTreeSet<_> =
+        rows.filter_map(|line| line.strip_prefix("| `limits.")?.split('`').next()).collect();
+    assert_eq!(rows, limits);
 }
 
 fn grpc_name(code: Code) -> &'static str {

@@ -1,17 +1,28 @@
 //! Leases on real processes: neither early nor late while leaders fail, and no storm when many end at once.
 //! `QUORATE_LEASES=100000` is the long run of the storm.
 
-use std::time::{Duration, Instant};
+use std::{
+    io::{BufRead, BufReader},
+    process::{Child, Stdio},
+    time::{Duration, Instant},
+};
 
 use quorate::{
     client::Client,
-    recipes::{KvApi, LeaseApi},
+    recipes::{KvApi, LeaseApi, LockOptions, Recipes},
     types::{CallOptions, Grant, KeyRange, Level, Put, Range},
 };
 use rand::RngExt;
+use rustix::process::Signal;
 use tokio::task::JoinSet;
 
-use crate::support::{SOON, cluster::Cluster, eventually, load::connect, setting};
+use crate::support::{
+    SOON, cli,
+    cluster::{Cluster, Spec, signal},
+    eventually,
+    load::connect,
+    setting,
+};
 
 const TTL: Duration = Duration::from_secs(2);
 
@@ -110,6 +121,87 @@ async fn a_leader_that_was_paused_ends_no_lease_that_others_keep_alive() {
     assert!(kept > 5 && exists(&client, "kept").await, "{kept} keep-alives");
     client.revoke(lease, patient()).await.expect("it lived until it was revoked");
     assert!(!exists(&client, "kept").await);
+}
+
+/// Nobody but the keeper talks to the cluster: nothing else leads the client away from the old leader.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_is_kept_past_a_leader_that_is_cut_off() {
+    let cluster = Cluster::start(Spec { proxied: true, ..Spec::default() }).await;
+    let ttl = Duration::from_secs(6);
+    let options = LockOptions { ttl, ..LockOptions::new("kept") };
+    let guard = connect(&cluster).lock(options).await.expect("the lock");
+    let old = cluster.leader().await;
+    cluster.network().isolate(old);
+    let cut = Instant::now();
+    while cut.elapsed() < ttl * 2 {
+        assert!(guard.is_held(), "it was lost {:?} after the leader was cut off", cut.elapsed());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    guard.release().await.expect("it is held");
+}
+
+/// `quorate lease keep-alive`. Ends with the test.
+struct Keeping {
+    child: Child,
+    lines: BufReader<std::process::ChildStdout>,
+}
+
+impl Keeping {
+    fn start(cluster: &Cluster, lease: &str) -> Keeping {
+        let mut command = cli::command();
+        command.args(["--endpoints", &cluster.endpoints().join(","), "lease", "keep-alive", lease]);
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+        let lines = BufReader::new(child.stdout.take().expect("its output"));
+        Keeping { child, lines }
+    }
+
+    /// Whether it renews the lease once more, or ends.
+    fn renews(&mut self) -> bool {
+        let mut line = String::new();
+        self.lines.read_line(&mut line).expect("a line or the end");
+        line.contains("from now on")
+    }
+}
+
+impl Drop for Keeping {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_command_that_keeps_a_lease_outlasts_an_outage_and_heeds_a_signal() {
+    let mut cluster = Cluster::three().await;
+    let lease = cluster.cli(&["lease", "grant", "--ttl", "3s"]).expect(0).stdout.trim().to_owned();
+    let mut keeping = Keeping::start(&cluster, &lease);
+    assert!(keeping.renews());
+
+    // Longer than the lease has: without a quorum nobody can end it, and the next leader begins anew.
+    let leader = cluster.leader().await;
+    let gone = [leader, leader % 3 + 1];
+    gone.iter().for_each(|id| cluster.kill(*id));
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    cluster.launch_all(&[]);
+    cluster.wait_all_ready().await;
+    // What it said before the outage.
+    for _ in 0..4 {
+        assert!(keeping.renews(), "it has given up");
+    }
+    cluster.cli(&["lease", "ttl", &lease]).expect(0);
+
+    // It hears a signal also while it waits for an answer.
+    cluster.ids().iter().for_each(|id| cluster.pause(*id));
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    signal(keeping.child.id(), Signal::INT);
+    let asked = Instant::now();
+    let code = eventually("it has ended", SOON, async || match keeping.child.try_wait() {
+        Ok(Some(status)) => Ok(status.code()),
+        other => Err(format!("{other:?}")),
+    })
+    .await;
+    assert_eq!(code, Some(0));
+    assert!(asked.elapsed() < Duration::from_secs(1), "after {:?}", asked.elapsed());
 }
 
 /// Latencies of one put after the other while `busy` says so.

@@ -11,12 +11,20 @@
 mod command;
 mod readers;
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use futures::StreamExt;
 use quorate::{
-    pb::v1::{self, watch_client::WatchClient},
-    types::{KeyRange, Level, NodeId, Watch},
+    client::Client,
+    pb::{
+        convert::{RequestKind, from_status},
+        v1::{self, election_client::ElectionClient, watch_client::WatchClient},
+    },
+    recipes::{LockOptions, Recipes, WatchApi},
+    types::{KeyRange, Level, NodeId, Watch, WatchUpdate},
 };
 use tokio::sync::mpsc;
 
@@ -120,10 +128,79 @@ async fn a_follower_tells_everything_even_what_it_got_by_a_snapshot() {
     assert!(keys.len() > entries);
 }
 
+/// Such a member goes on to answer, and does not know what it misses.
+#[tokio::test(flavor = "multi_thread")]
+async fn watches_and_observers_leave_a_member_that_is_cut_off() {
+    let cluster = Cluster::start(Spec { proxied: true, ..Spec::default() }).await;
+    let client = connect(&cluster);
+    let mut stream = client.watch(Watch::new(KeyRange::key("k"))).await.expect("a stream");
+    let first = stream.next().await.expect("an update").expect("no error");
+    let WatchUpdate::Created(header) = first else { panic!("{first:?}") };
+    let away = header.member_id;
+    let mut leaders = client.observe("e", 0).await.expect("observed");
+    assert_eq!(leaders.next().await.expect("told").expect("no error").leader, None);
+    let mut bare = watch_at(&cluster, away, progress_of("k")).await;
+    assert!(!next_progress(&mut bare).await.out_of_touch);
+    let mut observing = ElectionClient::new(cluster.node(away).channel());
+    let observe = v1::ObserveRequest { name: "e".into(), after_revision: 0 };
+    let mut observing = observing.observe(observe).await.expect("a stream").into_inner();
+    observing.message().await.expect("the present").expect("leader");
+    cluster.network().isolate(away);
+
+    let cut = Instant::now();
+    let others: Vec<_> = cluster.ids().into_iter().filter(|id| *id != away).collect();
+    eventually("the others go on", SOON, async || {
+        cluster.node(others[0]).put("k", "v").await.map_err(|error| error.to_string())
+    })
+    .await;
+    let update = tokio::time::timeout(SOON, stream.next()).await.expect("told").expect("no end");
+    let Ok(WatchUpdate::Events { header, .. }) = update else { panic!("{update:?}") };
+    assert_ne!(header.member_id, away);
+    let told = cut.elapsed();
+    println!("a watch on the member that was cut off went on elsewhere after {told:.1?}");
+    assert!(told < Duration::from_secs(20), "{told:?}");
+
+    let other = Client::connect(others.iter().map(|id| cluster.client_addr(*id))).expect("a client");
+    let leader = other.campaign(LockOptions::new("e")).await.expect("elected");
+    let change = tokio::time::timeout(SOON, leaders.next()).await.expect("told").expect("no end");
+    let elected = change.expect("no error").leader.expect("a leader");
+    assert_eq!(elected.create_revision, leader.token());
+
+    // What other clients are told at the member itself: that it tells nothing.
+    eventually("it says that it has lost touch", SOON, async || {
+        let progress = next_progress(&mut bare).await;
+        if progress.out_of_touch { Ok(()) } else { Err(format!("{progress:?}")) }
+    })
+    .await;
+    let end = tokio::time::timeout(SOON, observing.message()).await.expect("an end").expect_err("an error");
+    assert_eq!(from_status(&end, "member", RequestKind::Read).reason(), "not_ready", "{end:?}");
+    cluster.network().heal();
+    eventually("it is in touch again", SOON, async || {
+        let progress = next_progress(&mut bare).await;
+        if progress.out_of_touch { Err(format!("{progress:?}")) } else { Ok(()) }
+    })
+    .await;
+}
+
+/// A watch that often says how far it has come.
+fn progress_of(key: &'static str) -> Watch {
+    Watch { progress_interval: Some(Duration::from_millis(200)), ..Watch::new(KeyRange::key(key)) }
+}
+
+async fn next_progress(stream: &mut tonic::Streaming<v1::WatchResponse>) -> v1::WatchResponse {
+    loop {
+        let response = tokio::time::timeout(SOON, stream.message()).await.expect("it goes on");
+        let response = response.expect("a response").expect("no end");
+        if response.progress {
+            return response;
+        }
+    }
+}
+
 /// 1,000 small events before: a client's watch from there meets compaction where it goes on.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_watch_of_the_past_ends_where_it_is_compacted_and_one_of_the_future_waits() {
-    use quorate::recipes::{KvApi, WatchApi};
+    use quorate::recipes::KvApi;
     let cluster = Cluster::three().await;
     let client = connect(&cluster);
     let node = cluster.node(cluster.leader().await);
@@ -147,7 +224,7 @@ async fn a_watch_of_the_past_ends_where_it_is_compacted_and_one_of_the_future_wa
     let mut future = client.watch(from(last + 2)).await.expect("a stream");
     for watch in [&mut kept, &mut future] {
         let first = watch.next().await.expect("an update").expect("no error");
-        assert!(matches!(first, quorate::types::WatchUpdate::Created(_)), "{first:?}");
+        assert!(matches!(first, WatchUpdate::Created(_)), "{first:?}");
     }
     for revision in last - 5..=last {
         assert_eq!(readers::revision_of(kept.next().await), revision);

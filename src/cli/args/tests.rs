@@ -109,3 +109,20 @@ fn member_list_is_members() {
     let cli = parse("quorate member list").expect("parses");
     assert!(matches!(cli.command, Command::Member(MemberCommand::List)));
 }
+
+#[test]
+fn the_key_of_a_guard_is_any_bytes_up_to_the_last_colon() {
+    use std::os::unix::ffi::OsStringExt;
+    let guards = |text: &[u8]| {
+        let line = ["quorate", "put", "k", "v", "--guard"].map(OsString::from).to_vec();
+        let cli = Cli::try_parse_from([line, vec![OsString::from_vec(text.to_vec())]].concat())?;
+        let Command::Put(args) = cli.command else { panic!("not a put") };
+        Ok::<_, clap::Error>(args.guards.guards)
+    };
+    let guard = |key: &'static [u8]| vec![Guard { owner_key: key.into(), fencing_token: 7 }];
+    assert_eq!(guards(b"jobs:a/0x:7").expect("a guard"), guard(b"jobs:a/0x"));
+    assert_eq!(guards(b"\xff\xfe/0x:7").expect("a guard"), guard(b"\xff\xfe/0x"));
+    for wrong in [&b"k"[..], b"k:", b":7", b"k:x", b"k:\xff", b"k:-7"] {
+        assert_eq!(guards(wrong).expect_err("no guard").exit_code(), 2, "{}", wrong.escape_ascii());
+    }
+}

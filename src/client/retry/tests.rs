@@ -72,6 +72,15 @@ fn a_write_that_may_have_happened_is_never_repeated() {
 }
 
 #[test]
+fn what_a_member_refuses_by_its_own_limits_settles_nothing() {
+    let table = table().into_iter().map(|(error, ..)| error);
+    let mut settled: Vec<_> = table.filter(is_settled).map(|error| error.reason()).collect();
+    settled.sort_unstable();
+    let by_the_state = ["compacted", "future_revision", "lease_exists", "lease_not_found", "lock_lost"];
+    assert_eq!(settled, by_the_state);
+}
+
+#[test]
 fn pauses_double_up_to_a_bound_and_are_spread() {
     let full: Vec<_> = (0..7).map(|round| pause(round, 1.0).as_millis()).collect();
     assert_eq!(full, [20, 40, 80, 160, 320, 500, 500]);

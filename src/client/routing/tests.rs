@@ -143,6 +143,15 @@ fn a_leader_that_knows_it_is_none_is_forgotten() {
 }
 
 #[test]
+fn a_leader_without_a_quorum_is_forgotten() {
+    let mut view = cluster();
+    view.learn_error("c:1", &Error::NoQuorum, now());
+    assert!(!view.lacks_leader(), "it was said of the leader by somebody else");
+    view.learn_error("b:1", &Error::NoQuorum, now());
+    assert!(view.lacks_leader());
+}
+
+#[test]
 fn a_newer_term_voids_the_leader_and_an_older_one_teaches_nothing() {
     let mut view = cluster();
     view.learn_leader(4, Some(1));

@@ -32,6 +32,10 @@ const SILENCE_MAX: Duration = Duration::from_secs(2);
 /// Times that it is asked before it is given up.
 const QUESTIONS: u32 = 2;
 
+/// A link is kept for so long though its member is out of touch. Where all members are, going from one to the
+/// other gains nothing.
+const OUT_OF_TOUCH_KEPT: Duration = Duration::from_secs(5);
+
 /// Times [`SILENCE_MAX`] that a link is kept on which nobody watches.
 const IDLE_ROUNDS: u32 = 5;
 
@@ -54,6 +58,7 @@ struct Current {
 /// A stream.
 pub(super) struct Link {
     endpoint: String,
+    opened: Instant,
     requests: mpsc::Sender<v1::WatchRequest>,
     routes: Mutex<Routes>,
 }
@@ -106,8 +111,8 @@ impl Client {
             opened.map_err(|status| convert::from_status(&status, endpoint, RequestKind::Read))
         });
         let responses = opened.inspect_err(|_| self.inner.pool.forget(endpoint))?.into_inner();
-        let link = Link { endpoint: endpoint.to_owned(), requests: sender, routes: Mutex::default() };
-        let link = Arc::new(link);
+        let (endpoint, opened) = (endpoint.to_owned(), Instant::now());
+        let link = Arc::new(Link { endpoint, opened, requests: sender, routes: Mutex::default() });
         tokio::spawn(read(Arc::downgrade(&self.inner), link.clone(), responses));
         Ok(link)
     }
@@ -174,13 +179,16 @@ impl Link {
     /// Puts a response into its mailbox. A watch whose mailbox is full, or gone, is cancelled.
     ///
     /// # Errors
-    /// `WrongCluster`.
+    /// `WrongCluster`; `NotReady`, if the member is cut off from the others and so has nothing to tell.
     fn hand_out(&self, client: &Client, response: v1::WatchResponse) -> Result<(), Error> {
         let id = response.watch_id;
         if let Some(header) = response.header.as_ref().filter(|_| response.created) {
             let mut view = client.view();
             view.learn_cluster(&self.endpoint, header.cluster_id)?;
             view.learn_member(&self.endpoint, header.member_id);
+        }
+        if response.out_of_touch && self.opened.elapsed() >= OUT_OF_TOUCH_KEPT {
+            return Err(Error::NotReady("it has lost touch with the other members".to_owned()));
         }
         let ended = response.canceled;
         let mut routes = self.routes();

@@ -9,7 +9,8 @@
 //!   left out and nothing told twice.
 //! - A reader that is slow does not hold up the others: its `mailbox` is bounded; when it is full, the watch
 //!   is cancelled at the member, and begun again when the reader has read what there is.
-//! - A member that is silent is asked for progress, and left when it does not answer.
+//! - A member that is silent is asked for progress, and left when it does not answer, or answers that it has
+//!   lost touch with the others.
 //!
 //! A watch that has begun does not give up: as long as no member can be reached it goes on trying, with
 //! pauses. One that cannot begin within the client's timeout says why.

@@ -5,7 +5,10 @@ use super::{each, enumerated};
 use crate::{
     error::Error,
     pb::v1::{self, lock_acquire_response::Progress, lock_mode::Kind},
-    types::{Acquire, ElectionLeader, Guard, Header, Held, LockMode, LockPlace, LockProgress, LockState},
+    types::{
+        Acquire, ElectionLeader, Guard, Header, Held, LockMode, LockPlace, LockProgress, LockState,
+        WriteAnswer,
+    },
 };
 
 impl From<LockMode> for v1::LockMode {
@@ -64,6 +67,18 @@ pub fn progress(progress: LockProgress, now: Header) -> v1::LockAcquireResponse 
         LockProgress::Granted(held) => (held.header.clone(), Progress::Granted(held.into())),
     };
     v1::LockAcquireResponse { header: Some(header.into()), progress: Some(progress) }
+}
+
+impl From<WriteAnswer<()>> for v1::LockReleaseResponse {
+    fn from(answer: WriteAnswer<()>) -> Self {
+        v1::LockReleaseResponse { header: Some(answer.header.into()), write: Some(answer.write.into()) }
+    }
+}
+
+impl From<WriteAnswer<()>> for v1::ProclaimResponse {
+    fn from(answer: WriteAnswer<()>) -> Self {
+        v1::ProclaimResponse { header: Some(answer.header.into()), write: Some(answer.write.into()) }
+    }
 }
 
 impl From<LockState> for v1::LockInspectResponse {

@@ -138,6 +138,20 @@ async fn a_signal_reaches_all_that_the_command_has_started() {
     cluster.cli(&["lock", "inspect", "sig"]).expect(1);
 }
 
+#[tokio::test]
+async fn a_signal_leaves_a_command_its_time_however_long_the_lease() {
+    let cluster = Cluster::three().await;
+    let dir = tempfile::tempdir().expect("a directory");
+    let said = dir.path().join("said");
+    let script =
+        format!("trap 'sleep 1; exit 5' TERM; echo > {}; while :; do sleep 0.05; done", said.display());
+    let arguments = ["lock", "--ttl", "3m", "long", "--", "sh", "-c", &script];
+    let mut holder = start(quorate(&cluster, &arguments));
+    file(&said).await;
+    signal(holder.0.id(), Signal::INT);
+    assert_eq!(holder.0.wait().expect("its end").code(), Some(5), "it was killed at once");
+}
+
 /// A zombie that nobody waits for does not.
 fn is_running(pid: u32) -> bool {
     let state = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();

@@ -8,7 +8,7 @@ use quorate::{
         convert::{RequestKind, from_status},
         v1::{
             self, election_client::ElectionClient, lease_client::LeaseClient,
-            lock_acquire_response::Progress, lock_client::LockClient,
+            lock_acquire_response::Progress, lock_client::LockClient, session_client::SessionClient,
         },
     },
 };
@@ -80,6 +80,37 @@ async fn a_lock_is_queued_for_granted_inspected_and_released() {
     let lost = locks[2].release(release).await.expect_err("twice");
     let (owner_key, token) = (held.owner_key, held.fencing_token);
     assert_eq!(error(&lost), Error::LockLost { owner_key, token, current_token: next_held.fencing_token });
+}
+
+/// Under a number in a session, what was done once is told again: also that it was not done again.
+#[tokio::test]
+async fn a_repeated_release_or_proclamation_is_answered_as_the_first() {
+    let cluster = Cluster::three().await;
+    let (channel, other) = (cluster.node(1).channel(), cluster.node(2).channel());
+    let open = v1::SessionOpenRequest { ttl_ms: 600_000, id: 0 };
+    let opened = SessionClient::new(channel.clone()).open(open).await.expect("a session").into_inner();
+    let number = |seq| {
+        let session = Some(v1::SessionSeq { session_id: opened.session_id, seq, ack_below: 1 });
+        Some(v1::Exactness { session, guards: Vec::new() })
+    };
+    let held = LockClient::new(channel.clone()).try_acquire(acquire(session(&channel).await)).await;
+    let held = held.expect("an answer").into_inner().held.expect("it is free");
+    let (owner_key, fencing_token) = (held.owner_key, held.fencing_token);
+    let (value, exactness) = ("v".into(), number(1));
+    let proclaim = v1::ProclaimRequest { owner_key: owner_key.clone(), fencing_token, value, exactness };
+    let release = v1::LockReleaseRequest { owner_key, fencing_token, exactness: number(2) };
+    let resign = v1::LockReleaseRequest { exactness: number(2), ..release.clone() };
+    let mut told = Vec::new();
+    for channel in [&channel, &other] {
+        let proclaimed = ElectionClient::new(channel.clone()).proclaim(proclaim.clone()).await;
+        told.push(proclaimed.expect("it leads").into_inner().write.expect("evidence"));
+    }
+    let released = LockClient::new(channel).release(release).await.expect("it is held");
+    told.push(released.into_inner().write.expect("evidence"));
+    let resigned = ElectionClient::new(other).resign(resign).await.expect("answered before");
+    told.push(resigned.into_inner().write.expect("evidence"));
+    assert_eq!(told.iter().map(|write| write.deduplicated).collect::<Vec<_>>(), [false, true, false, true]);
+    assert!(told[0].log_index > 0 && told[2].log_index > told[0].log_index, "{told:?}");
 }
 
 #[tokio::test]

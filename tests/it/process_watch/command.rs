@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead, BufReader, Read},
     process::{Child, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use rustix::process::Signal;
@@ -11,6 +12,7 @@ use serde_json::Value;
 use crate::support::{
     SOON, cli,
     cluster::{Cluster, Spec, signal},
+    eventually,
 };
 
 /// A running `quorate watch`.
@@ -97,6 +99,36 @@ async fn it_prints_events_runs_commands_and_ends_cleanly() {
     assert!(hasty.stderr.contains("interval of progress"), "{hasty:?}");
     let nobody = cli::run(&["--endpoints", "127.0.0.1:1", "--timeout", "1s", "watch", "k"]).expect(3);
     assert!(nobody.took < SOON, "{nobody:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_that_will_not_end_is_killed() {
+    let cluster = Cluster::start(Spec { members: 1, ..Spec::default() }).await;
+    let from = cluster.node(1).put("k", "v").await.expect("a put").to_string();
+    let script = "trap '' TERM; echo started; for _ in $(seq 1000); do sleep 0.05; done";
+    let stubborn = ["k", "--from-revision", &from, "--", "sh", "-c", script];
+    let mut both = [Watching::start(&cluster, &stubborn), Watching::start(&cluster, &stubborn)];
+    for watching in &mut both {
+        assert_eq!(watching.line(), "started\n");
+        signal(watching.child.id(), Signal::TERM);
+    }
+    let [hasty, patient] = &mut both;
+    // Two that come at once are one.
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let asked = Instant::now();
+    signal(hasty.child.id(), Signal::TERM);
+    assert_eq!(ended(&mut hasty.child).await, Some(0));
+    assert!(asked.elapsed() < Duration::from_secs(5), "a second signal kills: {:?}", asked.elapsed());
+    assert!(patient.child.try_wait().expect("its state").is_none(), "it has ten seconds");
+    assert_eq!(ended(&mut patient.child).await, Some(0));
+}
+
+async fn ended(child: &mut Child) -> Option<i32> {
+    eventually("it has ended", SOON, async || match child.try_wait() {
+        Ok(Some(status)) => Ok(status.code()),
+        other => Err(format!("{other:?}")),
+    })
+    .await
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,8 @@
 //! said to those who use them wrongly. Whole processes under kills are `process_locks`'s part.
 
 mod elections;
+mod faults;
+mod faulty;
 mod fixture;
 mod guards;
 mod locks;

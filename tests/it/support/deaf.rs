@@ -102,4 +102,8 @@ impl<A: Api> Api for Deaf<A> {
     fn lock_permits_max(&self) -> u32 {
         self.api.lock_permits_max()
     }
+
+    fn outlives_members(&self) -> bool {
+        self.api.outlives_members()
+    }
 }
