@@ -30,6 +30,10 @@ mod nemesis;
 #[cfg(all(tokio_unstable, feature = "mutants"))]
 mod run;
 #[cfg(all(tokio_unstable, feature = "mutants"))]
+mod scenarios;
+#[cfg(all(tokio_unstable, feature = "mutants"))]
+mod sweep;
+#[cfg(all(tokio_unstable, feature = "mutants"))]
 mod tool;
 #[cfg(all(tokio_unstable, feature = "mutants"))]
 mod workload;

@@ -11,7 +11,7 @@ use turmoil::Sim;
 
 use crate::{
     workload::Clients,
-    world::{World, ms},
+    world::{Loss, World, ms},
 };
 
 /// Faults at once.
@@ -50,6 +50,7 @@ pub struct Nemesis {
     clients: Arc<Clients>,
     world: Arc<World>,
     rng: SmallRng,
+    without: Vec<String>,
     active: Vec<Fault>,
     next: Duration,
     /// From then on everything is well.
@@ -58,10 +59,20 @@ pub struct Nemesis {
 }
 
 impl Nemesis {
-    pub fn new(clients: Arc<Clients>, seed: u64, ends: Duration) -> Nemesis {
+    /// Faults until `ends`, but for those that are named in `without`.
+    pub fn new(clients: Arc<Clients>, seed: u64, (ends, without): (Duration, Vec<String>)) -> Nemesis {
         let world = clients.world.clone();
         let rng = SmallRng::seed_from_u64(seed ^ 0xfa17);
-        Nemesis { clients, world, rng, active: Vec::new(), next: Duration::from_secs(3), ends, healed: false }
+        Nemesis {
+            clients,
+            world,
+            rng,
+            without,
+            active: Vec::new(),
+            next: Duration::from_secs(3),
+            ends,
+            healed: false,
+        }
     }
 
     /// Called between two steps of the simulation.
@@ -98,6 +109,9 @@ impl Nemesis {
 
     fn begin(&mut self, sim: &mut Sim<'_>) {
         let kind = self.draw();
+        if self.without.iter().any(|without| without == kind.name()) {
+            return;
+        }
         let lossy = self.active.iter().any(|fault| matches!(fault.kind, Kind::Loss));
         let network = self.active.iter().any(|fault| fault.kind.is_of_network());
         // turmoil repairs a lossy link by releasing it, which would undo the others.
@@ -216,9 +230,11 @@ impl Nemesis {
 
     /// Takes a member's power away; `again`: and gives it back at once.
     fn crash(&mut self, sim: &mut Sim<'_>, id: u64, again: bool) {
-        let lose_all = self.rng.random_bool(0.5);
+        let loss = *[Loss::Some, Loss::Some, Loss::All, Loss::Log, Loss::Engine]
+            .choose(&mut self.rng)
+            .unwrap_or(&Loss::All);
         let member = self.world.member(id).clone();
-        let lost = member.crash(lose_all);
+        let lost = member.crash(loss);
         sim.crash(member.name());
         if again {
             sim.bounce(member.name());

@@ -13,7 +13,7 @@ use turmoil::Sim;
 use crate::{
     invariants,
     nemesis::{CLIENTS, Nemesis},
-    workload::{self, Clients, LIVENESS, Plan},
+    workload::{self, Clients, LIVENESS, Parts, Plan},
     world::{Member, WireHash, World, host, ms},
 };
 
@@ -25,18 +25,34 @@ pub struct Setup {
     /// Simulated time until everything is healed.
     pub seconds: u64,
     pub faults: bool,
+    /// Faults that are left out, by name.
+    pub without: &'static [String],
+    pub parts: Parts,
     pub mutant: Option<mutant::Mutant>,
     /// Keep the timeline.
     pub lines: bool,
     /// Hash the wire too.
     pub wire: bool,
+    /// And print it, to standard error.
+    pub dump_wire: bool,
 }
 
 impl Setup {
     /// The default simulation of a seed: every other one has five members.
     pub fn of(seed: u64) -> Setup {
         let nodes = if seed.is_multiple_of(2) { 5 } else { 3 };
-        Setup { seed, nodes, seconds: 30, faults: true, mutant: None, lines: false, wire: false }
+        Setup {
+            seed,
+            nodes,
+            seconds: 30,
+            faults: true,
+            without: &[],
+            parts: Parts::ALL,
+            mutant: None,
+            lines: false,
+            wire: false,
+            dump_wire: false,
+        }
     }
 }
 
@@ -54,50 +70,64 @@ pub struct Report {
 
 /// Runs a simulation to its end. One at a time in a process.
 pub fn run(setup: &Setup) -> Report {
-    mutant::choose(setup.mutant);
-    env::simulate(Some(setup.seed));
-    let wire = WireHash::default();
+    let wire = WireHash::new(setup.dump_wire);
     let report = match setup.wire {
         true => tracing::subscriber::with_default(wire.clone(), || simulate(setup)),
         false => simulate(setup),
     };
-    env::simulate(None);
-    mutant::choose(None);
     Report { wire: wire.get(), ..report }
 }
 
+/// Does `work` on a thread that simulates, with a bug in or without.
+pub fn simulating<T>(seed: u64, mutant: Option<mutant::Mutant>, work: impl FnOnce() -> T) -> T {
+    mutant::choose(mutant);
+    env::simulate(Some(seed));
+    let done = work();
+    env::simulate(None);
+    mutant::choose(None);
+    done
+}
+
 fn simulate(setup: &Setup) -> Report {
+    simulating(setup.seed, setup.mutant, || random(setup))
+}
+
+/// A random workload under random faults.
+fn random(setup: &Setup) -> Report {
     let world = World::new(setup.seed, setup.nodes, setup.lines);
     let length = Duration::from_secs(setup.seconds);
-    let plan = Plan { seed: setup.seed, length, quiet: false };
+    let plan = Plan { seed: setup.seed, length, parts: setup.parts };
     let clients = Clients::new(world.clone(), plan);
     let mut sim = build(&world, setup.seed);
     sim.client(CLIENTS, workload::run(clients.clone()));
     let healed = length.saturating_sub(Duration::from_secs(2));
-    let mut nemesis = Nemesis::new(clients.clone(), setup.seed, healed);
+    let mut nemesis = Nemesis::new(clients.clone(), setup.seed, (healed, setup.without.to_vec()));
     let ended = drive(&mut sim, |sim| {
         if setup.faults {
             nemesis.tick(sim);
         }
     });
-    let simulated = sim.elapsed();
+    judge(&clients, sim, ended)
+}
+
+/// Checks what happened, once the simulation has ended, or broke.
+pub fn judge(clients: &Clients, sim: Sim<'static>, ended: Result<(), String>) -> Report {
+    let (world, simulated) = (&clients.world, sim.elapsed());
     match ended {
-        Ok(()) => invariants::check(&clients),
+        Ok(()) => invariants::check(clients),
         Err(why) => {
             world.trace.violation(why);
             // Dropping a runtime that panicked would panic again.
             std::mem::forget(sim);
         }
     }
-    let mut coverage = clients.coverage();
-    coverage.insert("elections".to_owned(), world.ledger.elections() as u64);
     Report {
         hash: world.trace.hash(),
         events: world.trace.events(),
         wire: (0, 0),
         violations: world.trace.violations(),
         lines: world.trace.lines(),
-        coverage,
+        coverage: world.coverage(),
         simulated,
     }
 }

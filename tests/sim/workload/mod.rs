@@ -7,7 +7,6 @@ mod locks;
 mod watches;
 
 use std::{
-    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -35,8 +34,21 @@ pub struct Plan {
     pub seed: u64,
     /// Until when they make new requests.
     pub length: Duration,
-    /// A scenario's clients stand still but for what the scenario does.
-    pub quiet: bool,
+    /// What clients do.
+    pub parts: Parts,
+}
+
+/// The parts of a workload.
+#[derive(Clone, Copy, Debug)]
+pub struct Parts {
+    pub kv: bool,
+    pub locks: bool,
+    pub leases: bool,
+    pub watches: bool,
+}
+
+impl Parts {
+    pub const ALL: Parts = Parts { kv: true, locks: true, leases: true, watches: true };
 }
 
 /// What all clients share.
@@ -44,12 +56,11 @@ pub struct Clients {
     pub world: Arc<World>,
     pub plan: Plan,
     history: Mutex<History>,
-    coverage: Mutex<BTreeMap<String, u64>>,
 }
 
 impl Clients {
     pub fn new(world: Arc<World>, plan: Plan) -> Arc<Clients> {
-        Arc::new(Clients { world, plan, history: Mutex::default(), coverage: Mutex::default() })
+        Arc::new(Clients { world, plan, history: Mutex::default() })
     }
 
     pub fn history(&self) -> MutexGuard<'_, History> {
@@ -58,12 +69,7 @@ impl Clients {
 
     /// Counts something that happened: what a sweep must reach.
     pub fn cover(&self, cell: impl Into<String>) {
-        let mut coverage = self.coverage.lock().unwrap_or_else(PoisonError::into_inner);
-        *coverage.entry(cell.into()).or_default() += 1;
-    }
-
-    pub fn coverage(&self) -> BTreeMap<String, u64> {
-        self.coverage.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.world.cover(cell);
     }
 
     /// Whether clients go on.
@@ -92,14 +98,17 @@ impl Clients {
 /// All clients, on one host; ends when all have found the healed cluster in order.
 pub async fn run(clients: Arc<Clients>) -> turmoil::Result {
     let mut workers = Vec::new();
-    if !clients.plan.quiet {
-        for number in 1..=KV_CLIENTS {
-            workers.push(tokio::spawn(kv::work(clients.clone(), number)));
-        }
-        for number in 1..=LOCK_CLIENTS {
-            workers.push(tokio::spawn(locks::work(clients.clone(), number)));
-        }
+    let Parts { kv, locks, leases, watches } = clients.plan.parts;
+    for number in (1..=KV_CLIENTS).filter(|_| kv) {
+        workers.push(tokio::spawn(kv::work(clients.clone(), number)));
+    }
+    for number in (1..=LOCK_CLIENTS).filter(|_| locks) {
+        workers.push(tokio::spawn(locks::work(clients.clone(), number)));
+    }
+    if leases {
         workers.push(tokio::spawn(leases::work(clients.clone())));
+    }
+    if watches {
         workers.push(tokio::spawn(watches::work(clients.clone(), "k/", true)));
         workers.push(tokio::spawn(watches::work(clients.clone(), "", false)));
     }
@@ -111,7 +120,7 @@ pub async fn run(clients: Arc<Clients>) -> turmoil::Result {
 }
 
 /// Everything works again: a write, a linearizable read, and equal states everywhere.
-async fn finish(clients: &Clients) {
+pub async fn finish(clients: &Clients) {
     let client = clients.client(false);
     let deadline = now().max(clients.plan.length) + LIVENESS;
     tokio::time::sleep(LEASES_END).await;

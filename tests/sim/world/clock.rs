@@ -1,4 +1,4 @@
-//! A member's clock: simulated time at a rate of its own, which may jump ahead as after a suspension.
+//! A member's clock: simulated time at a rate of its own.
 
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -20,13 +20,12 @@ struct State {
     /// At this simulated time it showed `shown`.
     since: Duration,
     shown: Duration,
-    suspended: Duration,
 }
 
 impl Default for SimClock {
     fn default() -> SimClock {
         let origin = Duration::from_secs(1000);
-        let state = State { rate: 1.0, since: Duration::ZERO, shown: origin, suspended: Duration::ZERO };
+        let state = State { rate: 1.0, since: Duration::ZERO, shown: origin };
         SimClock { state: Mutex::new(state) }
     }
 }
@@ -40,14 +39,7 @@ impl SimClock {
     pub fn set_rate(&self, rate: f64, at: Duration) {
         let mut state = self.state();
         let shown = state.at(at);
-        *state = State { rate, since: at, shown, ..*state };
-    }
-
-    /// The machine slept for so long, which its timers do not know.
-    pub fn jump(&self, by: Duration) {
-        let mut state = self.state();
-        state.shown += by;
-        state.suspended += by;
+        *state = State { rate, since: at, shown };
     }
 }
 
@@ -63,6 +55,7 @@ impl Clock for SimClock {
     }
 
     fn suspended(&self) -> Duration {
-        self.state().suspended
+        // No simulated time passes while a machine sleeps, so none does.
+        Duration::ZERO
     }
 }

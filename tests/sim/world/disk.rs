@@ -27,6 +27,19 @@ const SYNC_MAX: u64 = 4;
 /// Between two looks for something to sync.
 const LOOK: Duration = Duration::from_millis(2);
 
+/// What a crash takes of what was not synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Loss {
+    /// Some of it.
+    Some,
+    /// All of it.
+    All,
+    /// All of the log's, nothing of the engine's: what order has the kernel?
+    Log,
+    /// All of the engine's, nothing of the log's.
+    Engine,
+}
+
 /// One member's disk.
 pub struct SimDisk {
     log: log::Disk,
@@ -72,21 +85,25 @@ impl SimDisk {
         self.state().stall = by;
     }
 
-    /// Power fails; a random prefix of what was not synced made it. With `lose_all`, nothing did. Gives how many
-    /// operations of the log were lost.
-    pub fn crash(&self, lose_all: bool) -> usize {
+    /// Power fails. Gives how many operations of the log were lost.
+    pub fn crash(&self, loss: Loss) -> usize {
         let mut state = self.state();
         let State { driver, rng, .. } = &mut *state;
-        let mut keep = |of: usize| if lose_all || of == 0 { 0 } else { rng.random_range(0..=of) };
+        let mut keep = |of: usize, takes_all: Loss| match loss {
+            _ if of == 0 => 0,
+            Loss::Some => rng.random_range(0..=of),
+            loss if loss == Loss::All || loss == takes_all => 0,
+            _ => of,
+        };
         let mut lost = 0;
         if let Some(driver) = driver.take() {
             let queued = driver.queued();
-            let kept = keep(queued);
+            let kept = keep(queued, Loss::Log);
             lost = queued - kept;
             // It only fails on a disk that broke down.
             let _ = driver.crash(kept);
         }
-        self.home.crash(keep);
+        self.home.crash(|of| keep(of, Loss::Engine));
         lost
     }
 

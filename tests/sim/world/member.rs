@@ -18,7 +18,7 @@ use tokio::sync::Notify;
 
 use super::{
     SimClock, SimNet, World,
-    disk::{SimDisk, SimStores},
+    disk::{Loss, SimDisk, SimStores},
 };
 
 /// Between two looks at a member from outside.
@@ -91,11 +91,11 @@ impl Member {
     }
 
     /// Power fails: to be called just before its host is crashed. Gives what of the log was lost.
-    pub fn crash(&self, lose_all: bool) -> usize {
+    pub fn crash(&self, loss: Loss) -> usize {
         let mut state = self.state();
         (state.node, state.log) = (None, None);
         drop(state);
-        self.disk.crash(lose_all)
+        self.disk.crash(loss)
     }
 
     /// Its configuration: thresholds are tiny, so that snapshots and purges happen all the time.
@@ -108,6 +108,7 @@ impl Member {
             snapshot_log_bytes: 4 << 10,
             log_entries_kept: 8,
             free_bytes_min: 0,
+            certificate_interval: Duration::from_millis(400),
             ..Config::default()
         }
     }
@@ -245,6 +246,10 @@ impl RaftLog for WatchedLog {
     }
 
     fn purge(&self, upto: Position) -> std::io::Result<()> {
+        if let Some(world) = self.member.world() {
+            let beyond = self.log.state().last.is_none_or(|last| last.index < upto.index);
+            world.cover(if beyond { "snapshot installed" } else { "log purged" });
+        }
         self.log.purge(upto)
     }
 

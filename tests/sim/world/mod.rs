@@ -8,9 +8,10 @@ mod net;
 mod trace;
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -20,6 +21,7 @@ use quorate::env::Env;
 
 pub use self::{
     clock::SimClock,
+    disk::Loss,
     ledger::{Entry as LedgerEntry, Ledger},
     member::{Member, client_addr, compare, host},
     net::SimNet,
@@ -41,6 +43,7 @@ pub struct World {
     pub trace: Trace,
     pub ledger: Ledger,
     pub members: Vec<Arc<Member>>,
+    coverage: Mutex<BTreeMap<String, u64>>,
     dir: PathBuf,
 }
 
@@ -51,11 +54,24 @@ impl World {
         let dir = fresh_dir(seed);
         let ledger = Ledger::new(trace.clone());
         let members = (1..=nodes).map(|id| Member::new(id, nodes, seed, &dir)).collect();
-        let world = Arc::new(World { trace, ledger, members, dir });
+        let world = Arc::new(World { trace, ledger, members, coverage: Mutex::default(), dir });
         for member in &world.members {
             member.enter(&world);
         }
         world
+    }
+
+    /// Counts something that happened: what a sweep must reach.
+    pub fn cover(&self, cell: impl Into<String>) {
+        let mut coverage = self.coverage.lock().unwrap_or_else(PoisonError::into_inner);
+        *coverage.entry(cell.into()).or_default() += 1;
+    }
+
+    /// What happened how often.
+    pub fn coverage(&self) -> BTreeMap<String, u64> {
+        let mut coverage = self.coverage.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        coverage.insert("elections".to_owned(), self.ledger.elections() as u64);
+        coverage
     }
 
     /// How many votes decide.

@@ -2,6 +2,7 @@
 //! segment on the simulated wire, which finds what the first one misses: a leak of the real world.
 
 use std::{
+    collections::BTreeMap,
     fmt::{Debug, Write},
     hash::{DefaultHasher, Hash, Hasher},
     sync::{
@@ -82,18 +83,94 @@ impl Trace {
     }
 }
 
-/// Hashes what turmoil tells about each segment that is put on its wire or taken off it.
+/// Hashes what turmoil tells of its wire: when what was sent or taken off, between whom; and the bytes, but for
+/// those of HTTP/2's HEADERS. Where tonic answers by itself that a call is late, hyper dates the answer by the real
+/// clock, and no layer can prevent it.
 #[derive(Clone, Default)]
 pub struct WireHash {
-    hasher: Arc<Mutex<DefaultHasher>>,
+    hasher: Arc<Mutex<Hashing>>,
     segments: Arc<AtomicU64>,
+    dump: bool,
 }
 
 impl WireHash {
+    /// `dump`: print each segment as well, to find where two runs differ.
+    pub fn new(dump: bool) -> WireHash {
+        WireHash { dump, ..WireHash::default() }
+    }
+
     /// The hash, and the number of segments.
     pub fn get(&self) -> (u64, u64) {
-        let hasher = self.hasher.lock().unwrap_or_else(PoisonError::into_inner);
-        (hasher.finish(), self.segments.load(Ordering::Relaxed))
+        let hashing = self.hasher.lock().unwrap_or_else(PoisonError::into_inner);
+        (hashing.hasher.finish(), self.segments.load(Ordering::Relaxed))
+    }
+}
+
+#[derive(Default)]
+struct Hashing {
+    hasher: DefaultHasher,
+    /// By connection and direction.
+    streams: BTreeMap<String, Frames>,
+}
+
+impl Hashing {
+    fn segment(&mut self, fields: &str) {
+        let (who, bytes) = fields.split_once(" [").unwrap_or((fields, ""));
+        (now(), who).hash(&mut self.hasher);
+        if who.starts_with("message=Send") {
+            let bytes =
+                bytes.split(|c: char| !c.is_ascii_alphanumeric()).filter_map(|byte| byte.strip_prefix("0x"));
+            let frames = self.streams.entry(who.to_owned()).or_default();
+            bytes
+                .filter_map(|byte| u8::from_str_radix(byte, 16).ok())
+                .for_each(|b| frames.take(b, &mut self.hasher));
+        }
+    }
+}
+
+/// A direction of an HTTP/2 connection (RFC 9113, section 4.1), byte by byte.
+#[derive(Default)]
+struct Frames {
+    /// What the client says first was passed.
+    begun: bool,
+    head: Vec<u8>,
+    /// Of the frame's payload.
+    left: usize,
+}
+
+impl Frames {
+    const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+    const HEADERS: u8 = 1;
+
+    fn take(&mut self, byte: u8, hasher: &mut DefaultHasher) {
+        if self.left > 0 {
+            self.left -= 1;
+            if self.head[3] != Frames::HEADERS {
+                byte.hash(hasher);
+            }
+            if self.left == 0 {
+                self.head.clear();
+            }
+            return;
+        }
+        self.head.push(byte);
+        if !self.begun && Frames::PREFACE.starts_with(&self.head) {
+            if self.head.len() == Frames::PREFACE.len() {
+                self.begun = true;
+                self.head.clear();
+            }
+            return;
+        }
+        if let [a, b, c, kind, flags, ref stream @ ..] = self.head[..]
+            && stream.len() == 4
+        {
+            self.begun = true;
+            self.left = usize::from(a) << 16 | usize::from(b) << 8 | usize::from(c);
+            (kind, flags, stream).hash(hasher);
+            if self.left == 0 {
+                self.head.clear();
+            }
+        }
     }
 }
 
@@ -121,8 +198,11 @@ impl tracing::Subscriber for WireHash {
     fn event(&self, event: &tracing::Event<'_>) {
         let mut fields = Fields(String::new());
         event.record(&mut fields);
-        fields.0.hash(&mut *self.hasher.lock().unwrap_or_else(PoisonError::into_inner));
+        self.hasher.lock().unwrap_or_else(PoisonError::into_inner).segment(&fields.0);
         self.segments.fetch_add(1, Ordering::Relaxed);
+        if self.dump {
+            eprintln!("{:?} {}", now(), fields.0);
+        }
     }
 
     fn enter(&self, _: &tracing::span::Id) {}

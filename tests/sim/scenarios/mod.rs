@@ -1,0 +1,254 @@
+//! Named histories: each leads the cluster to the edge of a known hazard. With the protection switched off
+//! (`mutant`) some seed must fall over it; with it, none may.
+//!
+//! A script runs on the clients' host; what it orders outside of every host (crashes, cuts) the driver does between
+//! two steps.
+
+mod reads;
+mod storage;
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use quorate::{
+    Client,
+    client::ClientBuilder,
+    mutant::Mutant,
+    recipes::KvApi,
+    types::{CallOptions, Consistency, KeyRange, Level, Put, Range, Route},
+};
+use turmoil::Sim;
+
+use crate::{
+    nemesis::CLIENTS,
+    run::{Report, build, drive, judge, simulating},
+    workload::{self, Call, Clients, Op, Outcome, Parts, Plan, Read},
+    world::{Loss, Member, World, client_addr, ms, now},
+};
+
+type Script = fn(Arc<Stage>) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+type Order = Box<dyn FnOnce(&mut Sim<'static>) + Send>;
+
+/// A named history.
+pub struct Scenario {
+    pub name: &'static str,
+    pub nodes: u64,
+    /// The bug that it must catch; `None`: the history must be survived, and there is nothing to switch off.
+    pub mutant: Option<Mutant>,
+    script: Script,
+}
+
+/// All of them.
+pub fn all() -> Vec<Scenario> {
+    [storage::scenarios(), reads::scenarios()].into_iter().flatten().collect()
+}
+
+impl Scenario {
+    fn new(name: &'static str, nodes: u64, mutant: Option<Mutant>, script: Script) -> Scenario {
+        Scenario { name, nodes, mutant, script }
+    }
+
+    /// Plays it once, with the protection on or off.
+    pub fn play(&self, seed: u64, protected: bool) -> Report {
+        let mutant = self.mutant.filter(|_| !protected);
+        simulating(seed, mutant, || {
+            let world = World::new(seed, self.nodes, true);
+            let parts = Parts { kv: false, locks: false, leases: false, watches: false };
+            let clients = Clients::new(world.clone(), Plan { seed, length: Duration::ZERO, parts });
+            let stage =
+                Arc::new(Stage { clients: clients.clone(), orders: Mutex::default(), serial: Mutex::new(0) });
+            let mut sim = build(&world, seed);
+            let (script, at, ends) = (self.script, stage.clone(), clients.clone());
+            sim.client(CLIENTS, async move {
+                script(at.clone()).await;
+                at.heal().await;
+                workload::finish(&ends).await;
+                Ok(())
+            });
+            let ended = drive(&mut sim, |sim| stage.obey(sim));
+            judge(&clients, sim, ended)
+        })
+    }
+}
+
+/// What a script has in hand.
+pub struct Stage {
+    pub clients: Arc<Clients>,
+    orders: Mutex<Vec<Order>>,
+    serial: Mutex<u64>,
+}
+
+impl Stage {
+    fn world(&self) -> &Arc<World> {
+        &self.clients.world
+    }
+
+    fn member(&self, id: u64) -> &Arc<Member> {
+        self.world().member(id)
+    }
+
+    fn obey(&self, sim: &mut Sim<'static>) {
+        let orders = std::mem::take(&mut *self.orders.lock().unwrap_or_else(PoisonError::into_inner));
+        orders.into_iter().for_each(|order| order(sim));
+    }
+
+    /// Has the driver do something, and waits until it is done.
+    async fn order(&self, order: impl FnOnce(&mut Sim<'static>) + Send + 'static) {
+        let (sender, done) = tokio::sync::oneshot::channel();
+        let order: Order = Box::new(move |sim| {
+            order(sim);
+            let _ = sender.send(());
+        });
+        self.orders.lock().unwrap_or_else(PoisonError::into_inner).push(order);
+        let _ = done.await;
+    }
+
+    /// Takes power from a member, and gives it back at once, or not.
+    pub async fn crash(&self, id: u64, loss: Loss, again: bool) {
+        let member = self.member(id).clone();
+        self.order(move |sim| {
+            member.crash(loss);
+            sim.crash(member.name());
+            if again {
+                sim.bounce(member.name());
+            }
+        })
+        .await;
+    }
+
+    /// Starts a member that is down.
+    pub async fn start(&self, id: u64) {
+        let name = self.member(id).name();
+        self.order(move |sim| sim.bounce(name)).await;
+    }
+
+    /// Cuts a member off from the other members; clients reach it.
+    pub async fn isolate(&self, id: u64) {
+        let name = self.member(id).name();
+        let others: Vec<_> = self.others(id).into_iter().map(|id| self.member(id).name()).collect();
+        self.order(move |sim| others.iter().for_each(|other| sim.partition(name.as_str(), other.as_str())))
+            .await;
+    }
+
+    /// Cuts two members off from each other.
+    pub async fn cut(&self, a: u64, b: u64) {
+        let (a, b) = (self.member(a).name(), self.member(b).name());
+        self.order(move |sim| sim.partition(a, b)).await;
+    }
+
+    /// Every link is whole, every disk quick. Members that are down stay so.
+    pub async fn heal(&self) {
+        let names: Vec<_> = self.world().members.iter().map(|member| member.name()).collect();
+        self.world().members.iter().for_each(|member| member.disk.stall(Duration::ZERO));
+        self.order(move |sim| {
+            for (at, a) in names.iter().enumerate() {
+                for b in &names[at + 1..] {
+                    sim.repair(a.as_str(), b.as_str());
+                    sim.release(a.as_str(), b.as_str());
+                }
+            }
+        })
+        .await;
+    }
+
+    pub fn others(&self, id: u64) -> Vec<u64> {
+        self.world().members.iter().map(|member| member.id).filter(|other| *other != id).collect()
+    }
+
+    /// The member that leads with a quorum behind it, once there is one other than `not`.
+    pub async fn leader(&self, not: Option<u64>) -> u64 {
+        loop {
+            for member in &self.world().members {
+                let Some(node) = member.node().filter(|_| Some(member.id) != not) else { continue };
+                let status = node.status().await;
+                if status.leader_id == Some(member.id) && status.ready {
+                    return member.id;
+                }
+            }
+            tokio::time::sleep(ms(5)).await;
+        }
+    }
+
+    /// A client that knows these members only, and does not repeat writes.
+    pub fn client_of(&self, ids: &[u64]) -> Client {
+        ClientBuilder::new(ids.iter().map(|id| client_addr(*id)))
+            .timeout(ms(400))
+            .connect_timeout(ms(200))
+            .sessions(false)
+            .env(self.world().client_env())
+            .build()
+            .expect("endpoints are sound")
+    }
+
+    fn mark(&self) -> String {
+        let mut serial = self.serial.lock().unwrap_or_else(PoisonError::into_inner);
+        *serial += 1;
+        format!("s{serial}")
+    }
+
+    /// Writes a value that nobody else writes, followed by `padding` bytes. Whether it was acknowledged.
+    pub async fn put(&self, client: &Client, key: &str, padding: usize) -> bool {
+        let mark = format!("{}{}", self.mark(), ".".repeat(padding));
+        let put = Put { key: key.to_owned().into(), value: mark.clone().into(), ..Put::default() };
+        let began = now();
+        let outcome = match client.put(put, CallOptions::default()).await {
+            Ok(answer) => Outcome::Written {
+                revision: answer.header.revision,
+                index: answer.write.log_index,
+                stored: false,
+            },
+            Err(error) => Outcome::of(error),
+        };
+        self.note(began, Call::Write { mark, session: false }, outcome)
+    }
+
+    /// Writes until one is acknowledged.
+    pub async fn put_surely(&self, client: &Client, key: &str) {
+        while !self.put(client, key, 0).await {
+            tokio::time::sleep(ms(10)).await;
+        }
+    }
+
+    /// Reads at a level from one member. Whether it was answered.
+    pub async fn read(&self, client: &Client, level: Level, id: u64) -> bool {
+        let range = Range::new(KeyRange::prefix("k"));
+        let consistency = Consistency { level, route: Route::Member(id) };
+        let began = now();
+        let outcome = match client.range(range.clone(), consistency, CallOptions::default()).await {
+            Ok(answer) => Outcome::Read(Read {
+                member: answer.evidence.served_by,
+                revision: answer.header.revision,
+                pairs: answer.result.kvs,
+                count: answer.result.count,
+                more: answer.result.more,
+                bound: answer.evidence.staleness_bound,
+            }),
+            Err(error) => Outcome::Failed(error),
+        };
+        self.note(began, Call::Read { range, level }, outcome)
+    }
+
+    fn note(&self, began: Duration, call: Call, outcome: Outcome) -> bool {
+        let ok = outcome.name() == "ok";
+        self.world().trace.event("script", format!("{}: {outcome}", shortened(&call.to_string())));
+        let op = Op { client: 0, began, ended: now(), call, outcome };
+        self.clients.history().ops.push(op);
+        ok
+    }
+
+    /// Waits until `done` says so, at most five seconds.
+    pub async fn until(&self, mut done: impl FnMut() -> bool) {
+        let deadline = now() + Duration::from_secs(5);
+        while !done() && now() < deadline {
+            tokio::time::sleep(ms(2)).await;
+        }
+    }
+}
+
+fn shortened(text: &str) -> String {
+    text.trim_end_matches('.').to_owned()
+}

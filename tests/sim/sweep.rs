@@ -1,0 +1,174 @@
+//! Many seeds, over all cores, each in a process of its own; and, once one fails, the smallest run that still does.
+
+use std::{
+    collections::BTreeMap,
+    io::Write,
+    process::{Command, ExitCode, Stdio},
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::Instant,
+};
+
+/// What a sweep of some size must have reached, besides each fault.
+const CELLS: [&str; 24] = [
+    "put ok",
+    "put unknown",
+    "put failed",
+    "put stored",
+    "delete ok",
+    "txn ok",
+    "compact ok",
+    "linearizable ok",
+    "log ok",
+    "lease ok",
+    "lease-or-index ok",
+    "leader-local ok",
+    "bounded ok",
+    "bounded failed",
+    "session ok",
+    "eventual ok",
+    "lock ok",
+    "add ok",
+    "add failed",
+    "late refused",
+    "watch ok",
+    "snapshot installed",
+    "log purged",
+    "crash that lost writes",
+];
+
+const FAULTS: [&str; 13] = [
+    "isolated", "pair", "one-way", "mute", "deaf", "halves", "clients", "held", "latent", "loss", "stalled",
+    "down", "drifting",
+];
+
+/// Parts of the workload that can be left out.
+const PARTS: [&str; 4] = ["kv", "locks", "leases", "watches"];
+
+/// What to sweep.
+pub struct Sweep {
+    pub first: u64,
+    pub seeds: u64,
+    /// Passed on to every run.
+    pub arguments: Vec<String>,
+}
+
+struct Ran {
+    held: bool,
+    output: String,
+}
+
+impl Sweep {
+    fn one(&self, seed: u64, more: &[String]) -> Ran {
+        let mut command = Command::new(std::env::current_exe().expect("this program"));
+        command.arg("run").arg("--seed").arg(seed.to_string()).args(&self.arguments).args(more);
+        let output = command.stdin(Stdio::null()).output().expect("a run");
+        Ran { held: output.status.success(), output: String::from_utf8_lossy(&output.stdout).into_owned() }
+    }
+
+    /// Exit code 0: all held; 1: one did not, which is told, with the command that repeats it.
+    pub fn run(&self) -> ExitCode {
+        let (next, stop) = (AtomicU64::new(self.first), AtomicBool::new(false));
+        let (done, failed) = (AtomicU64::new(0), Mutex::new(None));
+        let coverage: Mutex<BTreeMap<String, u64>> = Mutex::default();
+        let began = Instant::now();
+        let threads = thread::available_parallelism().map_or(1, usize::from);
+        thread::scope(|scope| {
+            for _ in 0..threads {
+                scope.spawn(|| {
+                    while !stop.load(Ordering::Relaxed) {
+                        let seed = next.fetch_add(1, Ordering::Relaxed);
+                        if seed >= self.first + self.seeds {
+                            return;
+                        }
+                        let ran = self.one(seed, &[]);
+                        count(&mut coverage.lock().unwrap_or_else(PoisonError::into_inner), &ran.output);
+                        progress(done.fetch_add(1, Ordering::Relaxed) + 1, self.seeds, began);
+                        if !ran.held {
+                            stop.store(true, Ordering::Relaxed);
+                            *failed.lock().unwrap_or_else(PoisonError::into_inner) = Some((seed, ran.output));
+                        }
+                    }
+                });
+            }
+        });
+        eprintln!();
+        show(&coverage.into_inner().unwrap_or_else(PoisonError::into_inner));
+        let (done, took) = (done.into_inner(), began.elapsed().as_secs_f64());
+        println!("{done} seeds in {took:.0} s, {:.0} a minute", done as f64 * 60.0 / took);
+        match failed.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            None => {
+                println!("held");
+                ExitCode::SUCCESS
+            }
+            Some((seed, output)) => {
+                output
+                    .lines()
+                    .filter(|line| line.starts_with("VIOLATED"))
+                    .for_each(|line| println!("{line}"));
+                println!("repeat it: make sim SEED={seed} TRACE=1 ARGS='{}'", self.arguments.join(" "));
+                self.shrink(seed);
+                ExitCode::from(1)
+            }
+        }
+    }
+
+    /// Leaves out what is not needed for the failure: time, parts of the workload, kinds of faults.
+    fn shrink(&self, seed: u64) {
+        println!("looking for a smaller run that fails…");
+        let mut kept: Vec<String> = Vec::new();
+        let mut try_more = |more: Vec<String>| {
+            let tried: Vec<String> = kept.iter().cloned().chain(more).collect();
+            let fails = !self.one(seed, &tried).held;
+            if fails {
+                kept = tried;
+            }
+            fails
+        };
+        for part in PARTS {
+            try_more(vec!["--leave-out".to_owned(), part.to_owned()]);
+        }
+        for fault in FAULTS {
+            try_more(vec!["--without".to_owned(), fault.to_owned()]);
+        }
+        for seconds in [5, 10, 15, 20, 25] {
+            if try_more(vec!["--seconds".to_owned(), seconds.to_string()]) {
+                break;
+            }
+        }
+        println!("the smallest found: make sim SEED={seed} TRACE=1 ARGS='{}'", kept.join(" "));
+    }
+}
+
+/// Adds up the cells that a run printed.
+fn count(coverage: &mut BTreeMap<String, u64>, output: &str) {
+    for line in output.lines().filter_map(|line| line.strip_prefix("  ")) {
+        if let Some((cell, count)) = line.rsplit_once(' ')
+            && let Ok(count) = count.parse::<u64>()
+        {
+            *coverage.entry(cell.trim_end().to_owned()).or_default() += count;
+        }
+    }
+}
+
+fn show(coverage: &BTreeMap<String, u64>) {
+    coverage.iter().for_each(|(cell, count)| println!("  {cell:<28} {count}"));
+    let faults = FAULTS.map(|fault| format!("fault {fault}"));
+    let cells = CELLS.into_iter().map(str::to_owned).chain(faults);
+    let missed: Vec<String> = cells.filter(|cell| !coverage.contains_key(cell)).collect();
+    if !missed.is_empty() {
+        println!("NOT REACHED: {}", missed.join(", "));
+    }
+}
+
+fn progress(done: u64, seeds: u64, began: Instant) {
+    let width = 40;
+    let full = (done * width / seeds.max(1)) as usize;
+    let bar: String = (0..width as usize).map(|at| if at < full { '#' } else { '.' }).collect();
+    let rate = done as f64 * 60.0 / began.elapsed().as_secs_f64().max(0.001);
+    eprint!("\r[{bar}] {done} of {seeds}, {rate:.0} a minute ");
+    let _ = std::io::stderr().flush();
+}
