@@ -2,6 +2,7 @@
 
 use std::{
     collections::HashMap,
+    fmt,
     future::Future,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -13,7 +14,7 @@ use tokio::{
     sync::{Notify, Semaphore},
     task::yield_now,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     HISTORY_BYTES, HISTORY_READS_MAX, PROGRESS_INTERVAL_MIN, RETRY_AFTER, RING_COMMITS,
@@ -25,7 +26,7 @@ use super::{
 use crate::{
     env::blocking,
     error::Error,
-    state::{Event, History, ReadError, StateReader},
+    state::{Corruption, Event, History, ReadError, StateReader},
     types::{KeyRange, Revision, Watch},
 };
 
@@ -51,7 +52,8 @@ pub struct Shared {
     watches_max: usize,
     ids: AtomicU64,
     seats_bytes: Arc<AtomicUsize>,
-    reads: Semaphore,
+    /// To read history for a watch.
+    turns: Arc<Semaphore>,
 }
 
 /// Who is live. Its lock orders joining and dispatching.
@@ -78,7 +80,7 @@ impl Hub {
             watches_max,
             ids: AtomicU64::new(1),
             seats_bytes: Arc::default(),
-            reads: Semaphore::new(HISTORY_READS_MAX),
+            turns: Arc::new(Semaphore::new(HISTORY_READS_MAX)),
         };
         Hub { shared: Arc::new(shared) }
     }
@@ -224,15 +226,29 @@ impl Shared {
         self.ring().since(from, RING_COMMITS)
     }
 
-    /// Reads some history of `keys`, when it is its turn.
+    /// Reads some history of `keys` for a watch, when it is its turn. It waits and reads in a task of its
+    /// own, since a watch is polled only while its reader takes what it tells: a turn that is handed to one
+    /// that is not read would never end.
     pub async fn history(&self, keys: KeyRange, from: Revision) -> Result<History, ReadError> {
-        // Never closed; without a turn it would only be less orderly.
-        let _turn = self.reads.acquire().await;
+        let (state, turns) = (self.state.clone(), self.turns.clone());
+        let reading = AbortOnDropHandle::new(tokio::spawn(async move {
+            // Never closed; without a turn it would only be less orderly.
+            let turn = turns.acquire_owned().await;
+            let reading = blocking(move || {
+                let _turn = turn;
+                state.history(&keys, from, HISTORY_BYTES)
+            });
+            reading.await.unwrap_or_else(unfinished)
+        }));
+        reading.await.unwrap_or_else(unfinished)
+    }
+
+    /// Reads some history of all keys for the dispatcher. There is one, so that it needs no turn, and waits
+    /// for no watch.
+    async fn history_of_all(&self, from: Revision) -> Result<History, ReadError> {
         let state = self.state.clone();
-        let reading = blocking(move || state.history(&keys, from, HISTORY_BYTES));
-        reading.await.unwrap_or_else(|panic| {
-            Err(ReadError::Broken(crate::state::Corruption::Damaged(format!("reading history: {panic}"))))
-        })
+        let reading = blocking(move || state.history(&KeyRange::all(), from, HISTORY_BYTES));
+        reading.await.unwrap_or_else(unfinished)
     }
 
     /// Dispatches some of what is published. Whether there was anything.
@@ -242,7 +258,7 @@ impl Shared {
             Recent::Nothing => return Ok(false),
             Recent::Commits(commits) => commits.iter().for_each(|commit| self.bring(commit)),
             Recent::Gone(_) if self.live().index.is_empty() => self.pass_by(),
-            Recent::Gone(_) => match self.history(KeyRange::all(), next).await {
+            Recent::Gone(_) => match self.history_of_all(next).await {
                 Ok(history) => self.bring(&Commit::new(history.next, history.events)),
                 Err(ReadError::Compacted { .. }) => self.pass_by(),
                 Err(error) => return Err(error.into()),
@@ -281,6 +297,11 @@ impl Shared {
     fn live(&self) -> MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A read that has no result: it panicked, or the runtime ends.
+fn unfinished<T>(why: impl fmt::Display) -> Result<T, ReadError> {
+    Err(ReadError::Broken(Corruption::Damaged(format!("reading history: {why}"))))
 }
 
 impl Live {

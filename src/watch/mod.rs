@@ -19,6 +19,8 @@
 //! - A *live* watch has a bounded buffer, its `seat`. When that is full the watch leaves the live set: it
 //!   tells what it has, reads what it missed from the ring or the history, at the pace at which it is read,
 //!   and joins again. So whoever does not read costs a buffer, and neither writers nor other watches notice.
+//! - A watch is polled only while its reader takes what it tells. What others wait for too, a turn to read
+//!   history, is therefore taken and given back in a task, never in the watch itself.
 //!
 //! *Invariant.* At any time a watch knows the least revision that it has not been given (`next`). It
 //! joins only
@@ -68,8 +70,8 @@ const SEATS_BYTES_MAX: usize = 64 << 20;
 /// longer.
 const HISTORY_BYTES: usize = 256 << 10;
 
-/// Reads of history at once; others wait their turn. Each holds a thread, and they exclude each other in the
-/// state.
+/// Reads of history for watches at once; others wait their turn. Each holds a thread, and they exclude each
+/// other in the state. The dispatcher's read is one more, and waits for none of them.
 const HISTORY_READS_MAX: usize = 2;
 
 /// Commits taken from the ring in one go.

@@ -245,6 +245,35 @@ async fn a_dispatcher_that_fell_behind_the_ring_reads_history() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn watches_that_are_not_read_while_they_catch_up_hold_up_nobody() {
+    let mut store = Store::new().dispatching();
+    let mut live = store.watch(Watch::new(KeyRange::key("a")));
+    assert_eq!(told(&mut live).await, "created 1");
+    store.put("a", "1");
+    store.flood();
+    assert_eq!(told(&mut live).await, "2: a=1");
+    assert_eq!(told(&mut live).await, "nothing");
+    let mut unread: Vec<_> =
+        (0..HISTORY_READS_MAX * 3).map(|_| store.watch(from(KeyRange::key("a"), 2))).collect();
+    let mut open = Vec::new();
+    for watcher in &mut unread {
+        assert_eq!(told(watcher).await, "created 1");
+        let mut next = Box::pin(watcher.next());
+        assert!(futures::poll!(&mut next).is_pending(), "it reads history, or waits for its turn");
+        open.push(next);
+    }
+    let mut read = store.watch(from(KeyRange::key("a"), 2));
+    assert_eq!(told(&mut read).await, "created 1");
+    assert_eq!(told(&mut read).await, "2: a=1", "another one catches up");
+    let revision = store.put("a", "2");
+    store.flood();
+    assert_eq!(told(&mut live).await, format!("{revision}: a=2"), "the dispatcher reads history too");
+    for next in open {
+        assert!(matches!(next.await, Ok(Told::Events(2, _))), "whoever reads again goes on");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn compaction_of_what_is_still_to_be_told_is_told() {
     let mut store = Store::new();
     let mut behind = store.watch(Watch::new(KeyRange::key("a")));
