@@ -138,7 +138,7 @@ impl ApplyBatch {
 
     /// The keys that a lease has, in order.
     pub(super) fn keys_of(&self, lease: LeaseId) -> Vec<Found> {
-        let published = self.core.read().index.keys_of(lease);
+        let published = self.core.read().index.keys_of(lease, usize::MAX);
         let unchanged = published.into_iter().filter(|(key, _)| !self.by_key.contains_key(key));
         let mut keys: Vec<Found> = unchanged.map(|(key, entry)| Found::published(key, entry)).collect();
         let changed = self.by_key.iter().filter_map(|(key, changes)| self.found(key, changes));

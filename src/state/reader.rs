@@ -158,13 +158,15 @@ impl StateReader {
 
     /// How many keys a lease has, counted up to `most`.
     pub fn count_of_lease(&self, lease: LeaseId, most: usize) -> usize {
-        self.shared.core().read().index.count_of(lease, most)
+        self.shared.core().read().index.count_of(lease).min(most)
     }
 
-    /// The keys of a lease, in order.
-    pub fn keys_of_lease(&self, lease: LeaseId) -> Vec<Bytes> {
-        let keys = self.shared.core().read().index.keys_of(lease);
-        keys.into_iter().map(|(key, _)| key).collect()
+    /// The keys of a lease, in order, at most `most`; and how many there are.
+    pub fn keys_of_lease(&self, lease: LeaseId, most: usize) -> (Vec<Bytes>, usize) {
+        let core = self.shared.core();
+        let published = core.read();
+        let keys = published.index.keys_of(lease, most);
+        (keys.into_iter().map(|(key, _)| key).collect(), published.index.count_of(lease))
     }
 
     /// A hash of all leases and sessions, with what the sessions keep, and where the state stood.

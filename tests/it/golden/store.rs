@@ -141,7 +141,8 @@ impl Store {
         let reader = self.machine.reader();
         let mut out = String::new();
         for lease in reader.leases(0, usize::MAX).0 {
-            let keys: Vec<_> = reader.keys_of_lease(lease.lease).iter().map(|key| bytes(key)).collect();
+            let (keys, _) = reader.keys_of_lease(lease.lease, usize::MAX);
+            let keys: Vec<_> = keys.iter().map(|key| bytes(key)).collect();
             let kind = if lease.session { "session" } else { "lease" };
             writeln!(out, "{kind} {} of {} ms: {}", lease.lease, lease.ttl_ms, keys.join(" "))
                 .map_err(text)?;
