@@ -73,7 +73,8 @@ pub enum Error {
         owner_key: Bytes,
         /// The token that was carried.
         token: Revision,
-        /// That of the present holder; 0: nobody's.
+        /// That of the present holder; 0: nobody's, or too many keys lie below the lock's name to look for
+        /// one.
         current_token: Revision,
     },
     /// Only the leader can do that, and this member is not. Nothing was done: ask the leader.
@@ -269,7 +270,11 @@ pub(crate) fn shown(key: &[u8]) -> String {
 }
 
 fn holder(token: Revision) -> String {
-    if token == 0 { "; nobody holds it".to_owned() } else { format!("; the holder has token {token}") }
+    if token == 0 {
+        "; nobody is known to hold it".to_owned()
+    } else {
+        format!("; the holder has token {token}")
+    }
 }
 
 fn have_text(have: &Option<Duration>) -> String {

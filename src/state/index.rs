@@ -126,6 +126,12 @@ impl Index {
         self.counts.get(&lease).copied().unwrap_or(0)
     }
 
+    /// Every key of `keys` with its newest change, be it a tombstone; in order.
+    pub fn newest_of(&self, keys: &KeyRange) -> impl Iterator<Item = (&[u8], &Entry)> {
+        let keys = bounds(keys, None).into_iter().flat_map(|bounds| self.keys.range::<[u8], _>(bounds));
+        keys.filter_map(|(key, history)| Some((&**key, history.newest()?)))
+    }
+
     /// The newest change of a key, unless the key does not exist.
     pub fn newest(&self, key: &[u8]) -> Option<Entry> {
         self.keys.get(key)?.newest().filter(|entry| !entry.tombstone).copied()

@@ -212,6 +212,38 @@ impl ApplyBatch {
         own.try_for_each(|(key, changes)| self.found(key, changes).map_or(Ok(()), &mut each))
     }
 
+    /// The keys of `keys` that exist, in no order, unless there are more than `most` to look at. A key that
+    /// was deleted counts for as long as history keeps it, whether or not this member has dropped it already:
+    /// so the work is bounded, and all members give up at the same point.
+    pub(super) fn few(&self, keys: &KeyRange, most: usize) -> Option<Vec<Found>> {
+        let kept = |newest: &Entry| !newest.tombstone || newest.main >= self.head.compact_revision;
+        let mut looked_at = 0;
+        let mut room = |newest: &Entry| {
+            looked_at += usize::from(kept(newest));
+            looked_at <= most
+        };
+        let mut few = Vec::new();
+        for (key, newest) in self.core.read().index.newest_of(keys) {
+            if self.by_key.contains_key(key) {
+                continue;
+            }
+            if !room(newest) {
+                return None;
+            }
+            if !newest.tombstone {
+                few.push(Found::published(Bytes::copy_from_slice(key), *newest));
+            }
+        }
+        for (key, changes) in self.changed_keys(keys) {
+            let newest = changes.last().map(|change| self.changes[*change].entry);
+            if newest.is_some_and(|newest| !room(&newest)) {
+                return None;
+            }
+            few.extend(self.found(key, changes));
+        }
+        Some(few)
+    }
+
     fn changed_keys<'a>(&'a self, keys: &'a KeyRange) -> impl Iterator<Item = (&'a Bytes, &'a Vec<usize>)> {
         let to = keys.end.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let bounds = (Bound::Included(&keys.start), to);

@@ -6,8 +6,10 @@ use std::time::{Duration, Instant};
 use proptest::prelude::*;
 
 use crate::{
-    state::{Applied, Command, Expire, GrantLease, Operation, Position, StateMachine},
-    types::{Delete, KeyRange, LeaseId, Op, Put, Txn},
+    state::{
+        Applied, Command, Expire, GrantLease, Operation, Outcome, Position, Refusal, StateMachine, Step,
+    },
+    types::{Delete, Guard, KeyRange, LeaseId, LockKey, LockMode, Op, Put, Revision, Txn},
 };
 
 fn grant(lease: LeaseId) -> Operation {
@@ -62,6 +64,53 @@ impl Store {
         };
         let leases = leases.iter().map(|lease| keys(lease.lease)).collect();
         (reader.hash(0).expect("readable").hash, reader.leases_hash().0, leases)
+    }
+}
+
+/// The state, when all that happens beside the log has happened.
+fn settled(mut store: Store) -> Store {
+    while store.machine.compactor().step(1 << 20).expect("a step") == Step::More {}
+    store.machine = StateMachine::open(store.machine.engine()).expect("it opens");
+    store
+}
+
+/// The token that a refusal names, for whoever had held the lock `l` and does not any more.
+fn named(store: &mut Store) -> Option<Revision> {
+    let owner_key = LockKey { name: "l".into(), session: 7, mode: LockMode::Exclusive }.encode();
+    let guards = vec![Guard { owner_key, fencing_token: 2 }];
+    let command = Command { guards, ..Operation::Marker.into() };
+    let at = Position { term: 1, index: store.index };
+    store.index += 1;
+    let mut batch = store.machine.begin();
+    let applied = store.machine.apply(&mut batch, at, &command).expect("applied");
+    store.machine.commit(batch).expect("committed");
+    match applied.outcome {
+        Outcome::Refused(Refusal::LockLost { current_token, .. }) => Some(current_token),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_refusal_names_the_holder_unless_too_many_keys_lie_below_the_locks_name() {
+    let place = LockKey { name: "l".into(), session: 8, mode: LockMode::Exclusive }.encode();
+    let data = |number: u64| Operation::Put(put(format!("l/0data/{number:04}"), 0));
+    let mut ops = vec![Operation::Put(Put { key: place, value: "".into(), lease: 0, prev_kv: false })];
+    ops.extend((1..1024).map(data));
+    let more = [Operation::Delete(delete("l/0data/0001".to_owned())), data(1024)];
+    for batch in [1, 2000] {
+        let mut store = Store::new();
+        store.apply(&ops, batch);
+        assert_eq!(named(&mut store), Some(2), "1024 keys are looked through");
+        store.apply(&more, batch);
+        assert_eq!(named(&mut store), Some(0), "one that was deleted counts as long as it is remembered");
+        let mut store = settled(store);
+        assert_eq!(named(&mut store), Some(0), "whatever else a member has done");
+        store.apply(&[Operation::Compact(1026), Operation::Compact(1027)], batch);
+        assert_eq!(named(&mut store), Some(2), "once it is compacted it does not, if dropped or not");
+        let mut store = settled(store);
+        assert_eq!(named(&mut store), Some(2));
+        store.apply(&[data(1025)], batch);
+        assert_eq!(named(&mut store), Some(0));
     }
 }
 
