@@ -6,7 +6,7 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{
-    Corruption, History, ReadError, Shared, View,
+    Corruption, History, HistoryBounds, ReadError, Shared, View,
     block::{Record, RecordId, Records},
     core::{Core, Item, Walk},
     history,
@@ -137,8 +137,13 @@ impl StateReader {
     ///
     /// # Errors
     /// `Compacted`: some of them may be forgotten.
-    pub fn history(&self, keys: &KeyRange, from: Revision, bytes: usize) -> Result<History, ReadError> {
-        history::read(&self.shared.core(), keys, from, bytes)
+    pub fn history(
+        &self,
+        keys: &KeyRange,
+        from: Revision,
+        bounds: HistoryBounds,
+    ) -> Result<History, ReadError> {
+        history::read(&self.shared.core(), keys, from, bounds)
     }
 
     /// A lease, if it exists: its time to live in milliseconds, and whether it is a session.

@@ -18,15 +18,16 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     HISTORY_BYTES, HISTORY_READS_MAX, PROGRESS_INTERVAL_MIN, RETRY_AFTER, RING_COMMITS,
+    budget::Budget,
     index::Index,
     ring::{Commit, Recent, Ring},
-    seat::{Group, Place, Seat, compact},
+    seat::{Found, Group, Place, Seat, compact},
     watcher::Watcher,
 };
 use crate::{
     env::blocking,
     error::Error,
-    state::{Corruption, Event, History, ReadError, StateReader},
+    state::{Corruption, Event, History, HistoryBounds, ReadError, StateReader},
     types::{KeyRange, Revision, Watch},
 };
 
@@ -51,7 +52,8 @@ pub struct Shared {
     watches: AtomicUsize,
     watches_max: usize,
     ids: AtomicU64,
-    seats_bytes: Arc<AtomicUsize>,
+    /// What the watches hold.
+    pub budget: Arc<Budget>,
     /// To read history for a watch.
     turns: Arc<Semaphore>,
 }
@@ -79,7 +81,7 @@ impl Hub {
             watches: AtomicUsize::new(0),
             watches_max,
             ids: AtomicU64::new(1),
-            seats_bytes: Arc::default(),
+            budget: Arc::default(),
             turns: Arc::new(Semaphore::new(HISTORY_READS_MAX)),
         };
         Hub { shared: Arc::new(shared) }
@@ -158,7 +160,7 @@ impl Hub {
 
     #[cfg(test)]
     pub(super) fn buffered_bytes(&self) -> usize {
-        self.shared.seats_bytes.load(Ordering::Relaxed)
+        self.shared.budget.held()
     }
 }
 
@@ -195,7 +197,7 @@ impl Shared {
     /// A seat for a watch that begins at `next`.
     pub fn seat(&self, watch: &Watch, next: Revision) -> Arc<Seat> {
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Seat::new(id, watch, next, self.seats_bytes.clone()))
+        Arc::new(Seat::new(id, watch, next, self.budget.clone()))
     }
 
     /// Lets a watch join that has been given everything before `next`, unless that was dispatched already.
@@ -226,17 +228,19 @@ impl Shared {
         self.ring().since(from, RING_COMMITS)
     }
 
-    /// Reads some history of `keys` for a watch, when it is its turn. It waits and reads in a task of its
-    /// own, since a watch is polled only while its reader takes what it tells: a turn that is handed to one
-    /// that is not read would never end.
-    pub async fn history(&self, keys: KeyRange, from: Revision) -> Result<History, ReadError> {
-        let (state, turns) = (self.state.clone(), self.turns.clone());
+    /// Finds in the history some of what a watch is to tell, when it is its turn. It waits and reads in a
+    /// task of its own, since a watch is polled only while its reader takes what it tells: a turn that is
+    /// handed to one that is not read would never end.
+    pub async fn history(&self, seat: Arc<Seat>, from: Revision) -> Result<Found, ReadError> {
+        let (state, turns, budget) = (self.state.clone(), self.turns.clone(), self.budget.clone());
         let reading = AbortOnDropHandle::new(tokio::spawn(async move {
             // Never closed; without a turn it would only be less orderly.
             let turn = turns.acquire_owned().await;
             let reading = blocking(move || {
                 let _turn = turn;
-                state.history(&keys, from, HISTORY_BYTES)
+                let bounds = HistoryBounds { looked_at: HISTORY_BYTES, given: budget.portion() };
+                let History { events, next, .. } = state.history(&seat.keys, from, bounds)?;
+                Ok(seat.find([&Commit::new(next, events)], from))
             });
             reading.await.unwrap_or_else(unfinished)
         }));
@@ -247,7 +251,8 @@ impl Shared {
     /// for no watch.
     async fn history_of_all(&self, from: Revision) -> Result<History, ReadError> {
         let state = self.state.clone();
-        let reading = blocking(move || state.history(&KeyRange::all(), from, HISTORY_BYTES));
+        let bounds = HistoryBounds { looked_at: HISTORY_BYTES, given: HISTORY_BYTES };
+        let reading = blocking(move || state.history(&KeyRange::all(), from, bounds));
         reading.await.unwrap_or_else(unfinished)
     }
 

@@ -33,6 +33,7 @@
 //! Deliberately absent: headers and gRPC (`node` and `api` add them), and any guarantee about how fresh a
 //! member is: a watch tells what this member has applied.
 
+mod budget;
 mod hub;
 mod index;
 mod ring;
@@ -62,9 +63,10 @@ const SEAT_GROUPS_MAX: usize = 256;
 /// Bytes in the buffer of a live watch; one revision always fits.
 const SEAT_BYTES_MAX: usize = 256 << 10;
 
-/// Bytes in the buffers of all live watches of a member. Beyond it a watch that is offered more leaves the
-/// live set, unless it has read all: many watches that are not read cannot fill the memory.
-const SEATS_BYTES_MAX: usize = 64 << 20;
+/// Bytes that all watches of a member hold: in the buffers of live ones, and found by those that catch up.
+/// Beyond it a watch that is offered more leaves the live set, unless it has read all, and one that catches
+/// up finds one revision at a time: many watches that are not read cannot fill the memory.
+const WATCHES_BYTES_MAX: usize = 64 << 20;
 
 /// Bytes of history that are looked at in one go: whoever catches up holds no more, and compaction waits no
 /// longer.

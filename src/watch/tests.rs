@@ -231,6 +231,33 @@ async fn a_watch_that_does_not_read_leaves_the_live_set_at_its_bound_and_loses_n
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_watches_have_found_and_not_told_is_bounded_and_they_go_on_all_the_same() {
+    let mut store = Store::new().dispatching();
+    let value = "v".repeat(32 << 10);
+    let last = (0..20).map(|_| store.put("a", &value)).last();
+    store.flood();
+    let watches = WATCHES_BYTES_MAX / HISTORY_BYTES + 20;
+    let mut unread = Vec::new();
+    for _ in 0..watches {
+        let mut watcher = store.watch(from(KeyRange::key("a"), 2));
+        assert_eq!(told(&mut watcher).await, "created 1");
+        assert!(told(&mut watcher).await.starts_with("2: "));
+        unread.push(watcher);
+    }
+    let held = store.hub.buffered_bytes();
+    assert!(
+        (WATCHES_BYTES_MAX / 2..WATCHES_BYTES_MAX + HISTORY_BYTES).contains(&held),
+        "{held} bytes are held"
+    );
+    let mut read = unread.pop().expect("one of them");
+    for revision in 3..=last.expect("some were put") {
+        assert!(told(&mut read).await.starts_with(&format!("{revision}: ")));
+    }
+    drop((unread, read));
+    assert_eq!(store.hub.buffered_bytes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dispatcher_that_fell_behind_the_ring_reads_history() {
     let mut store = Store::new();
     let mut watcher = store.watch(Watch::new(KeyRange::key("a")));

@@ -8,10 +8,10 @@ use tokio::{
 };
 
 use super::{
-    HISTORY_BYTES, INLINE_READS_MAX,
+    INLINE_READS_MAX,
     hub::{Entrance, Shared},
-    ring::{Commit, Recent},
-    seat::{Group, Place, ProgressRequest, Seat},
+    ring::Recent,
+    seat::{Found, Group, Place, ProgressRequest, Seat},
 };
 use crate::{
     env::blocking,
@@ -168,37 +168,20 @@ impl Watcher {
         if self.hub.join(&self.seat, next) {
             return Ok(());
         }
-        let reached = match self.hub.recent(next) {
-            Recent::Nothing => next,
+        let Found { groups, next } = match self.hub.recent(next) {
+            Recent::Nothing => return Ok(()),
             Recent::Commits(commits) => {
-                let reached = self.find(&commits, next);
-                if self.found.is_empty() {
+                let found = self.seat.find(commits.iter().map(|commit| &**commit), next);
+                if found.groups.is_empty() {
                     yield_now().await;
                 }
-                reached
+                found
             }
-            Recent::Gone(_) => {
-                let history = self.hub.history(self.watch.keys.clone(), next).await?;
-                self.find(&[Arc::new(Commit::new(history.next, history.events))], next)
-            }
+            Recent::Gone(_) => self.hub.history(self.seat.clone(), next).await?,
         };
-        self.seat.inbox().place = Place::Away(reached);
+        self.found = groups;
+        self.seat.inbox().place = Place::Away(next);
         Ok(())
-    }
-
-    /// Picks what it is to tell out of commits, from `next` on, as much as it may hold; where to go on.
-    fn find(&mut self, commits: &[Arc<Commit>], next: Revision) -> Revision {
-        let mut bytes = 0;
-        for events in commits.iter().flat_map(|commit| commit.groups(next)) {
-            if bytes >= HISTORY_BYTES {
-                return events.first().map_or(next, |event| event.revision);
-            }
-            if let Some(group) = self.seat.pick(events) {
-                bytes += group.bytes;
-                self.found.push_back(group);
-            }
-        }
-        commits.last().map_or(next, |commit| commit.end)
     }
 
     async fn tell(&mut self, group: Group) -> Result<Told, Error> {

@@ -4,8 +4,9 @@ use std::{fmt::Write, sync::Arc};
 
 use quorate::{
     state::{
-        Applied, ApplyBatch, Command, Committed, Event, EventKind, Expire, GrantLease, Operation, Outcome,
-        PageQuery, PinnedSnapshot, Position, StateMachine, snapshot, validate_command, validate_range,
+        Applied, ApplyBatch, Command, Committed, Event, EventKind, Expire, GrantLease, HistoryBounds,
+        Operation, Outcome, PageQuery, PinnedSnapshot, Position, StateMachine, snapshot, validate_command,
+        validate_range,
     },
     storage::Engine,
     types::{DeleteResult, Guard, KeyValue, Limits, OpResult, RangeResult, SessionSeq, TxnResult},
@@ -154,11 +155,12 @@ impl Store {
     /// All of it, in reads of so many bytes.
     fn history(&self, tokens: &[&str]) -> Result<String, String> {
         let [range, from, size] = tokens else { return Err("history KEYS FROM BYTES".into()) };
-        let (keys, size) = (parse::keys(range), size.parse().map_err(text)?);
+        let (keys, looked_at) = (parse::keys(range), size.parse().map_err(text)?);
+        let bounds = HistoryBounds { looked_at, given: looked_at };
         let mut from = from.parse().map_err(text)?;
         let mut out = String::new();
         loop {
-            let read = self.machine.reader().history(&keys, from, size).map_err(text)?;
+            let read = self.machine.reader().history(&keys, from, bounds).map_err(text)?;
             writeln!(out, "from {from}:").map_err(text)?;
             out += &describe_events(&read.events);
             if read.next > read.view.revision {
