@@ -252,6 +252,7 @@ fn of(limit: &str) -> (&'static str, &'static str) {
         "limits.txn_ops_max" => ("the transaction has", " operations"),
         "limits.txn_depth_max" => ("the transaction is nested", " deep"),
         "x-request-id" => ("the request id has", " bytes"),
+        "of a watch without fragment" | "of a watch with prev_kv" => ("one revision has at least", " bytes"),
         _ => ("it is", ""),
     }
 }

@@ -27,6 +27,9 @@
 //! if the dispatcher has not passed `next`, under the lock under which the dispatcher moves: nothing is lost,
 //! nothing is told twice.
 //!
+//! A revision is told whole, but a large one in parts: [`Told::Events`] says when more follow. Whoever needs
+//! it in one piece puts them together, within a bound of their own.
+//!
 //! The state's history is complete down to its compact revision. What is compacted before a watch has caught
 //! up is lost to it, and it ends with [`Error::Compacted`](crate::error::Error::Compacted).
 //!
@@ -47,7 +50,7 @@ use std::time::Duration;
 pub use self::{
     hub::Hub,
     seat::ProgressRequest,
-    watcher::{Told, Watcher},
+    watcher::{Told, Watcher, wire_bytes},
 };
 
 /// Bytes of recent events that the ring keeps. Older ones are read from the history.
@@ -75,6 +78,14 @@ const HISTORY_BYTES: usize = 256 << 10;
 /// Reads of history for watches at once; others wait their turn. Each holds a thread, and they exclude each
 /// other in the state. The dispatcher's read is one more, and waits for none of them.
 const HISTORY_READS_MAX: usize = 2;
+
+/// Bytes of events of one revision that are told in one go, about, with the pairs before them, which are read
+/// as they are told: a deletion may have removed more values than fit into memory. A single event is never
+/// split.
+const PART_BYTES: usize = 1 << 20;
+
+/// What a pair of an event takes on the wire besides key and value: no more than that.
+const PAIR_BYTES: usize = 64;
 
 /// Commits taken from the ring in one go.
 const RING_COMMITS: usize = 32;

@@ -49,13 +49,18 @@ pub struct Found {
 
 /// A copy that keeps nothing else in memory: the original may be a slice of a whole message or block.
 pub fn compact(event: &Event) -> Event {
-    let KeyValue { key, value, .. } = &event.kv;
+    Event { kv: compact_pair(&event.kv), ..*event }
+}
+
+/// The same of a pair.
+pub fn compact_pair(kv: &KeyValue) -> KeyValue {
+    let KeyValue { key, value, .. } = kv;
     let mut both = BytesMut::with_capacity(key.len() + value.len());
     both.extend_from_slice(key);
     both.extend_from_slice(value);
     let mut value = both.freeze();
     let key: Bytes = value.split_to(key.len());
-    Event { kv: KeyValue { key, value, ..event.kv.clone() }, ..*event }
+    KeyValue { key, value, ..*kv }
 }
 
 /// Whether the dispatcher brings a watch what happens.
