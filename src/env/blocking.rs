@@ -12,8 +12,8 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::simulation::is_simulated;
 
-/// Does `work` on a thread where it may block. It begins at once and is done to its end, whether or not anyone
-/// awaits it. On a thread that simulates it is done before this returns: no simulated time passes.
+/// Does `work` on a thread where it may block. It begins at once and is done to its end, whether or not
+/// anyone awaits it. On a thread that simulates it is done before this returns: no simulated time passes.
 pub fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Blocking<T> {
     match is_simulated() {
         false => Blocking::Thread(spawn_blocking(work)),
