@@ -73,7 +73,8 @@ pub enum Error {
         owner_key: Bytes,
         /// The token that was carried.
         token: Revision,
-        /// That of the present holder; 0: nobody's.
+        /// That of the present holder; 0: nobody's, or too many keys lie below the lock's name to look for
+        /// one.
         current_token: Revision,
     },
     /// Only the leader can do that, and this member is not. Nothing was done: ask the leader.
@@ -251,6 +252,7 @@ fn of(limit: &str) -> (&'static str, &'static str) {
         "limits.txn_ops_max" => ("the transaction has", " operations"),
         "limits.txn_depth_max" => ("the transaction is nested", " deep"),
         "x-request-id" => ("the request id has", " bytes"),
+        "of a watch without fragment" | "of a watch with prev_kv" => ("one revision has at least", " bytes"),
         _ => ("it is", ""),
     }
 }
@@ -269,7 +271,11 @@ pub(crate) fn shown(key: &[u8]) -> String {
 }
 
 fn holder(token: Revision) -> String {
-    if token == 0 { "; nobody holds it".to_owned() } else { format!("; the holder has token {token}") }
+    if token == 0 {
+        "; nobody is known to hold it".to_owned()
+    } else {
+        format!("; the holder has token {token}")
+    }
 }
 
 fn have_text(have: &Option<Duration>) -> String {

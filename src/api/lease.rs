@@ -1,6 +1,10 @@
 //! `quorate.v1.Lease` and `quorate.v1.Session`: a session is a lease that keeps responses.
 
-use futures::{StreamExt, stream::BoxStream};
+use std::future::Future;
+
+use futures::{Stream, StreamExt, stream::BoxStream};
+use tokio::task::JoinError;
+use tokio_util::task::AbortOnDropHandle;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::request::Call;
@@ -12,7 +16,8 @@ use crate::{
     types::{Grant, Granted, SESSION_RESPONSES_MAX, WriteAnswer},
 };
 
-/// Keep-alives of one stream that are under way at once; the client waits with the next one.
+/// Keep-alives of one stream that are under way at once, or answered and not yet sent; the client waits with
+/// the next one.
 const UNDER_WAY_MAX: usize = 256;
 
 /// Both services of one member.
@@ -51,15 +56,31 @@ impl Service {
     /// One answer for each request; each has the default timeout.
     fn answers(&self, call: Call, requests: Streaming<v1::LeaseKeepAliveRequest>) -> KeptAlive {
         let node = self.node.clone();
-        let answer = move |request: Result<v1::LeaseKeepAliveRequest, Status>| {
-            let (node, call) = (node.clone(), call.clone());
-            async move {
-                let id = request?.id;
-                Ok(renew(&node, &call, id).await.unwrap_or_else(|error| refused(id, &error, &call)))
-            }
-        };
-        requests.map(answer).buffer_unordered(UNDER_WAY_MAX).boxed()
+        each_to_its_end(requests, move |request: v1::LeaseKeepAliveRequest| {
+            let (node, call, id) = (node.clone(), call.clone(), request.id);
+            async move { renew(&node, &call, id).await.unwrap_or_else(|error| refused(id, &error, &call)) }
+        })
     }
+}
+
+/// The answers to requests, of which [`UNDER_WAY_MAX`] are worked on at once. Each is worked on in a task of
+/// its own, since a stream is polled only while the client takes what it answers: a request must not keep its
+/// place on the member for as long as the client likes. What is not done when the client goes is dropped.
+fn each_to_its_end<R, A, F>(
+    requests: impl Stream<Item = Result<R, Status>> + Send + 'static,
+    answer: impl Fn(R) -> F + Send + 'static,
+) -> BoxStream<'static, Result<A, Status>>
+where
+    R: Send + 'static,
+    A: Send + 'static,
+    F: Future<Output = A> + Send + 'static,
+{
+    let answer = move |request: Result<R, Status>| {
+        let answer = request.map(|request| AbortOnDropHandle::new(tokio::spawn(answer(request))));
+        let lost = |panic: JoinError| convert::to_status(&Error::Stopped(panic.to_string()), "");
+        async move { answer?.await.map_err(lost) }
+    };
+    requests.map(answer).buffer_unordered(UNDER_WAY_MAX).boxed()
 }
 
 async fn renew(node: &Node, call: &Call, id: u64) -> Result<v1::LeaseKeepAliveResponse, Error> {
@@ -161,5 +182,39 @@ impl v1::session_server::Session for Service {
         let closed =
             close.await.map(|answer| v1::SessionCloseResponse { header: Some(answer.header.into()) });
         call.answer(closed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use futures::stream;
+    use tokio::{sync::Semaphore, task::yield_now, time::sleep};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn keep_alives_that_are_not_read_give_their_places_back() {
+        let (places, go) = (Arc::new(Semaphore::new(UNDER_WAY_MAX)), Arc::new(Semaphore::new(0)));
+        let (all, start) = (places.clone(), go.clone());
+        let mut answers = each_to_its_end(stream::iter((0..).map(Ok)), move |id: u64| {
+            let (places, go) = (places.clone(), go.clone());
+            async move {
+                let _place = places.acquire().await;
+                let _go = go.acquire().await;
+                id
+            }
+        });
+        let mut next = answers.next();
+        assert!(futures::poll!(&mut next).is_pending(), "they have only begun");
+        while all.available_permits() > 0 {
+            yield_now().await;
+        }
+        start.add_permits(1);
+        // Time stands still until nothing is left to do.
+        sleep(Duration::from_millis(1)).await;
+        assert_eq!(all.available_permits(), UNDER_WAY_MAX, "nobody has read an answer");
+        assert!(matches!(next.await, Some(Ok(0..256))));
     }
 }

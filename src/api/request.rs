@@ -17,7 +17,11 @@ use futures::{
     stream::{self, BoxStream},
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, timeout_at},
+};
+use tokio_util::task::AbortOnDropHandle;
 use tonic::{Status, body::Body};
 use tower::{Layer, Service};
 
@@ -99,23 +103,41 @@ impl Call {
     }
 
     /// Items of a stream that may be silent for long: until it ends, or the client's own deadline.
+    ///
+    /// They are made in a task of their own, one ahead, since this stream is polled only while the client
+    /// takes what it is sent: the reads behind an item must not keep their places for as long as the client
+    /// likes.
     pub(super) fn items<T: Send + 'static>(
         self,
         what: &'static str,
         items: impl Stream<Item = Result<T, Error>> + Send + 'static,
     ) -> BoxStream<'static, Result<T, Status>> {
-        stream::unfold(Some((items.boxed(), self)), move |state| async move {
-            let (mut items, call) = state?;
-            let next = match call.own_deadline {
+        let (sender, receiver) = mpsc::channel(1);
+        let making = AbortOnDropHandle::new(tokio::spawn(self.make_items(what, items.boxed(), sender)));
+        stream::unfold((receiver, making), |(mut receiver, making)| async {
+            receiver.recv().await.map(|item| (item, (receiver, making)))
+        })
+        .boxed()
+    }
+
+    async fn make_items<T>(
+        self,
+        what: &'static str,
+        mut items: BoxStream<'static, Result<T, Error>>,
+        sender: mpsc::Sender<Result<T, Status>>,
+    ) {
+        loop {
+            let next = match self.own_deadline {
                 Some(end) => timeout_at(end, items.next()).await.unwrap_or_else(|_| Some(Err(late(what)))),
                 None => items.next().await,
             };
-            match next? {
-                Ok(item) => Some((Ok(item), Some((items, call)))),
-                Err(error) => Some((Err(call.status(&error)), None)),
+            let Some(item) = next else { return };
+            let failed = item.is_err();
+            let sent = sender.send(item.map_err(|error| self.status(&error))).await;
+            if failed || sent.is_err() {
+                return;
             }
-        })
-        .boxed()
+        }
     }
 
     /// The answer, or the status that tells of the error.
@@ -290,6 +312,13 @@ fn named(mut response: Response<Body>, id: &str) -> Response<Body> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use tokio::sync::Semaphore;
+
     use super::*;
 
     fn metadata(name: &'static str, value: &[u8]) -> HeaderMap {
@@ -343,5 +372,45 @@ mod tests {
         let call = Call { chunk_timeout: None, ..call };
         assert_eq!(call.next_chunk(future::pending::<()>()).await, Err(late("the next chunk")));
         assert_eq!(call.within("it", future::pending::<()>()).await, Err(late("it")));
+    }
+
+    fn endless() -> Call {
+        Call { request_id: "id".into(), deadline: Instant::now(), chunk_timeout: None, own_deadline: None }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn items_that_are_not_read_keep_no_place_and_are_made_one_ahead() {
+        let (place, made) = (Arc::new(Semaphore::new(1)), Arc::new(AtomicUsize::new(0)));
+        let (its_place, count) = (place.clone(), made.clone());
+        let items = stream::iter(0..).then(move |item: u64| {
+            let (place, made) = (its_place.clone(), count.clone());
+            async move {
+                let _place = place.acquire().await;
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                made.fetch_add(1, Ordering::Relaxed);
+                Ok(item)
+            }
+        });
+        let mut told = endless().items("it", items);
+        assert!(futures::poll!(told.next()).is_pending(), "the first is being made");
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!((place.available_permits(), made.load(Ordering::Relaxed)), (1, 2));
+        for item in 0..9 {
+            assert_eq!(told.next().await.and_then(Result::ok), Some(item));
+        }
+        drop(told);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert!(made.load(Ordering::Relaxed) <= 11 && place.available_permits() == 1, "the end is the end");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn items_end_with_the_first_error_and_at_the_clients_own_deadline() {
+        let items = stream::iter([Ok(1), Err(Error::NoLeader), Ok(2)]);
+        let told: Vec<_> = endless().items("it", items).collect().await;
+        assert!(matches!(&told[..], [Ok(1), Err(_)]));
+        let own_deadline = Some(Instant::now() + Duration::from_secs(5));
+        let call = Call { own_deadline, ..endless() };
+        let told: Vec<_> = call.items("the lock", stream::pending::<Result<(), _>>()).collect().await;
+        assert!(matches!(&told[..], [Err(status)] if status.message().contains("the lock")), "{told:?}");
     }
 }

@@ -2,7 +2,8 @@
 //!
 //! Everything is pulled: the next response is made when HTTP/2 has room for it. A stream that is not
 //! read takes no more requests and asks its watches for nothing, so that it costs the buffers of its
-//! watches, which are bounded, and one response in parts.
+//! watches, which are bounded, and one response. A large revision is made part by part, each when the one
+//! before was taken.
 //!
 //! The stream has no deadline. It ends when the client ends it, or when it has no watches and the client
 //! sends no more requests, or when the member stops.
@@ -23,20 +24,18 @@ use tonic::{Request, Response, Status, Streaming};
 use super::request::Call;
 use crate::{
     error::Error,
-    node::Node,
+    node::{Node, WatchPart, WholeMax, whole},
     pb::{
         convert,
         v1::{self, watch_request},
     },
-    types::{Header, Watch, WatchEvent, WatchUpdate},
+    types::{Header, Watch, WatchUpdate},
     watch::ProgressRequest,
 };
 
-/// Bytes of events in one part of a response, about; a single event is never split.
-const FRAGMENT_BYTES: usize = 1 << 20;
-
-/// What an event takes on the wire besides keys and values, about.
-const EVENT_BYTES: usize = 64;
+/// Bytes of a response to a watch without `fragment`, about: what gRPC clients accept unless told otherwise.
+/// A revision that takes more ends the watch: it must be in one response, and so in memory at once.
+const WHOLE_MAX: WholeMax = WholeMax { what: "of a watch without fragment", bytes: 4 << 20 };
 
 /// The service of one member.
 pub struct Service {
@@ -71,7 +70,7 @@ struct Session {
     requests: BoxStream<'static, Result<v1::WatchRequest, Status>>,
     /// The client may send more.
     listening: bool,
-    watches: SelectAll<BoxStream<'static, (u64, Result<WatchUpdate, Error>)>>,
+    watches: SelectAll<BoxStream<'static, (u64, Result<WatchPart, Error>)>>,
     open: BTreeMap<u64, Open>,
     last_id: u64,
     /// Made and not yet sent.
@@ -84,7 +83,6 @@ struct Session {
 struct Open {
     progress: ProgressRequest,
     abort: AbortHandle,
-    fragment: bool,
     /// Its first response was made.
     created: bool,
 }
@@ -92,7 +90,7 @@ struct Open {
 /// What the stream waits for.
 enum Happening {
     Request(Option<Result<v1::WatchRequest, Status>>),
-    Update(u64, Result<WatchUpdate, Error>),
+    Part(u64, Result<WatchPart, Error>),
     Stopping,
 }
 
@@ -139,7 +137,7 @@ impl Session {
             match self.happening().await {
                 Happening::Request(Some(request)) => self.handle(request?),
                 Happening::Request(None) => self.listening = false,
-                Happening::Update(id, update) => self.tell(id, update),
+                Happening::Part(id, part) => self.tell(id, part),
                 Happening::Stopping => self.stopping = true,
             }
         }
@@ -148,7 +146,7 @@ impl Session {
     async fn happening(&mut self) -> Happening {
         tokio::select! {
             request = self.requests.next(), if self.listening => Happening::Request(request),
-            Some((id, update)) = self.watches.next() => Happening::Update(id, update),
+            Some((id, part)) = self.watches.next() => Happening::Part(id, part),
             () = &mut self.closed, if !self.stopping => Happening::Stopping,
         }
     }
@@ -185,10 +183,10 @@ impl Session {
             return Err(Error::Overloaded { what, limit: limit as u64, retry_after });
         }
         let fragment = create.fragment;
-        let (updates, progress) = self.node.open_watch(Watch::try_from(create)?)?;
-        let (updates, abort) = abortable(updates);
-        self.watches.push(updates.map(move |update| (id, update)).boxed());
-        self.open.insert(id, Open { progress, abort, fragment, created: false });
+        let (parts, progress) = self.node.open_watch(Watch::try_from(create)?)?;
+        let (parts, abort) = abortable(if fragment { parts } else { whole(parts, WHOLE_MAX) });
+        self.watches.push(parts.map(move |part| (id, part)).boxed());
+        self.open.insert(id, Open { progress, abort, created: false });
         Ok(())
     }
 
@@ -209,30 +207,32 @@ impl Session {
         }
     }
 
-    /// Makes the responses that tell of an update.
-    fn tell(&mut self, id: u64, update: Result<WatchUpdate, Error>) {
+    /// Makes the response that tells of a part.
+    fn tell(&mut self, id: u64, part: Result<WatchPart, Error>) {
         let Some(open) = self.open.get_mut(&id) else { return };
-        match update {
-            Ok(WatchUpdate::Created(header)) => {
-                open.created = true;
-                let header = Header { request_id: self.call.id().to_owned(), ..header };
-                self.ready.push_back(v1::WatchResponse { created: true, ..response(id, header) });
-            }
-            Ok(WatchUpdate::Progress(header)) => {
-                let out_of_touch = self.node.is_out_of_touch();
-                let progress = v1::WatchResponse { progress: true, out_of_touch, ..response(id, header) };
-                self.ready.push_back(progress);
-            }
-            Ok(WatchUpdate::Events { header, events }) => match open.fragment {
-                true => self.ready.extend(fragments(&response(id, header), events)),
-                false => self.ready.push_back(whole(response(id, header), events)),
-            },
+        let WatchPart { update, more } = match part {
+            Ok(part) => part,
             Err(error) => {
                 let created = open.created;
                 self.open.remove(&id);
-                self.refuse(id, &error, !created);
+                return self.refuse(id, &error, !created);
             }
-        }
+        };
+        self.ready.push_back(match update {
+            WatchUpdate::Created(header) => {
+                open.created = true;
+                let header = Header { request_id: self.call.id().to_owned(), ..header };
+                v1::WatchResponse { created: true, ..response(id, header) }
+            }
+            WatchUpdate::Progress(header) => {
+                let out_of_touch = self.node.is_out_of_touch();
+                v1::WatchResponse { progress: true, out_of_touch, ..response(id, header) }
+            }
+            WatchUpdate::Events { header, events } => {
+                let events = events.into_iter().map(Into::into).collect();
+                v1::WatchResponse { events, fragment: more, ..response(id, header) }
+            }
+        });
     }
 
     /// A watch, or a request, ends with an error; `first`: it had no response before.
@@ -257,63 +257,4 @@ fn unknown(id: u64) -> Error {
 
 fn response(id: u64, header: Header) -> v1::WatchResponse {
     v1::WatchResponse { header: Some(header.into()), watch_id: id, ..v1::WatchResponse::default() }
-}
-
-fn whole(base: v1::WatchResponse, events: Vec<WatchEvent>) -> v1::WatchResponse {
-    v1::WatchResponse { events: events.into_iter().map(Into::into).collect(), ..base }
-}
-
-/// The events in parts; all but the last say that more follow.
-fn fragments(base: &v1::WatchResponse, events: Vec<WatchEvent>) -> Vec<v1::WatchResponse> {
-    let mut parts: Vec<Vec<WatchEvent>> = Vec::new();
-    let mut room = 0;
-    for event in events {
-        let bytes = size(&event);
-        match parts.last_mut() {
-            Some(part) if bytes <= room => part.push(event),
-            _ => {
-                parts.push(vec![event]);
-                room = FRAGMENT_BYTES;
-            }
-        }
-        room = room.saturating_sub(bytes);
-    }
-    let last = parts.len().saturating_sub(1);
-    let part = |(at, events)| v1::WatchResponse { fragment: at < last, ..whole(base.clone(), events) };
-    parts.into_iter().enumerate().map(part).collect()
-}
-
-fn size(event: &WatchEvent) -> usize {
-    let pairs = [Some(&event.kv), event.prev_kv.as_ref()].into_iter().flatten();
-    EVENT_BYTES + pairs.map(|kv| kv.key.len() + kv.value.len()).sum::<usize>()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::types::KeyValue;
-
-    fn event(bytes: usize) -> WatchEvent {
-        let kv = KeyValue {
-            key: "k".into(),
-            value: vec![0; bytes].into(),
-            create_revision: 2,
-            mod_revision: 2,
-            version: 1,
-            lease: 0,
-        };
-        WatchEvent { deleted: false, kv, prev_kv: None }
-    }
-
-    #[test]
-    fn parts_are_full_and_all_but_the_last_say_that_more_follow() {
-        let base = v1::WatchResponse { watch_id: 7, ..Default::default() };
-        let third = FRAGMENT_BYTES / 3;
-        let parts = fragments(&base, [third, third, third, 2 * FRAGMENT_BYTES, 1].map(event).to_vec());
-        let seen: Vec<_> = parts.iter().map(|part| (part.events.len(), part.fragment)).collect();
-        assert_eq!(seen, [(2, true), (1, true), (1, true), (1, false)]);
-        assert!(parts.iter().all(|part| part.watch_id == 7));
-        let one = fragments(&base, vec![event(1)]);
-        assert_eq!((one.len(), one[0].fragment), (1, false));
-    }
 }

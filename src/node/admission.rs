@@ -7,8 +7,13 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{Instant, timeout_at},
 };
+use tokio_util::task::AbortOnDropHandle;
 
-use crate::{error::Error, types::Limits};
+use crate::{
+    env::{Blocking, blocking},
+    error::Error,
+    types::Limits,
+};
 
 /// What a client that was refused should wait before it tries again.
 const RETRY_AFTER: Duration = Duration::from_millis(50);
@@ -58,14 +63,29 @@ impl Admission {
         self.writes.enter()
     }
 
-    /// A place for the blocking part of a read that was let in, waited for until the deadline.
-    pub async fn heavy_read(&self, deadline: Instant) -> Result<Permit, Error> {
-        let place = timeout_at(deadline, self.heavy.clone().acquire_owned()).await;
-        let place = place.map_err(|_| Error::Deadline {
-            waiting_for: format!("one of the {HEAVY_READS_MAX} places for reads of many keys"),
-            maybe_committed: false,
-        })?;
-        place.map(Permit::new).map_err(|_| Error::ShuttingDown)
+    /// Begins the blocking part of a read that was let in, which keeps its `place` too until the end: in one
+    /// of few further places, waited for until the deadline. It is waited for in a task of its own, since
+    /// whoever reads may not be polled any more: a stream is polled only while the client takes what it
+    /// sends.
+    pub async fn heavy_read<T: Send + 'static>(
+        &self,
+        place: Permit,
+        deadline: Instant,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Result<Blocking<T>, Error> {
+        let heavy = self.heavy.clone();
+        let beginning = AbortOnDropHandle::new(tokio::spawn(async move {
+            let heavy = timeout_at(deadline, heavy.acquire_owned()).await.map_err(|_| Error::Deadline {
+                waiting_for: format!("one of the {HEAVY_READS_MAX} places for reads of many keys"),
+                maybe_committed: false,
+            })?;
+            let places = (place, heavy.map_err(|_| Error::ShuttingDown)?);
+            Ok(blocking(move || {
+                let _places = places;
+                work()
+            }))
+        }));
+        beginning.await.map_err(|panic| Error::Stopped(panic.to_string()))?
     }
 
     /// Lets nobody in any more. Who is in may finish.
@@ -102,7 +122,31 @@ impl Gate {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
     use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_read_that_is_not_polled_holds_up_no_other() {
+        let admission = Admission::new(&Limits::default());
+        let release = Arc::new(AtomicBool::new(false));
+        let read = || {
+            let (place, release) = (admission.read().map_err(|error| error.to_string()), release.clone());
+            let work = move || {
+                while !release.load(Ordering::Relaxed) {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            };
+            let deadline = Instant::now() + Duration::from_secs(60);
+            Box::pin(admission.heavy_read(place.expect("a place"), deadline, work))
+        };
+        let mut unread: Vec<_> = (0..HEAVY_READS_MAX * 2).map(|_| read()).collect();
+        for read in &mut unread {
+            let _ = futures::poll!(read);
+        }
+        release.store(true, Ordering::Relaxed);
+        read().await.map(drop).expect("a place, once those before it are done");
+    }
 
     #[test]
     fn a_full_gate_names_its_limit_and_a_closed_one_says_so() {

@@ -88,12 +88,10 @@ impl LeaseApi for Node {
         node.applied_to(index, &call).await?;
         let record = node.state.lease(lease).ok_or(Error::LeaseNotFound(lease))?;
         let LeaseRecord { ttl_ms, session, .. } = record;
-        let mut attached = node.state.keys_of_lease(lease);
-        let key_count = attached.len() as u64;
-        attached.truncate(if keys { KEYS_MAX } else { 0 });
+        let (keys, key_count) = node.state.keys_of_lease(lease, if keys { KEYS_MAX } else { 0 });
         let header = node.header(call.request_id, &node.state.position());
         let ttl = Duration::from_millis(ttl_ms);
-        Ok(LeaseInfo { header, id: lease, ttl, remaining, session, key_count, keys: attached })
+        Ok(LeaseInfo { header, id: lease, ttl, remaining, session, key_count: key_count as u64, keys })
     }
 
     async fn leases(&self, after: LeaseId, limit: u64, options: CallOptions) -> Result<LeaseList, Error> {

@@ -50,6 +50,7 @@ use tracing::error;
 pub use self::scan::ScanStream;
 pub use self::status::{Lag, Member, StateHash, Status};
 pub use self::stores::{Disks, Stores};
+pub use self::watches::{WatchPart, WatchParts, WholeMax, whole};
 use self::{
     admission::{Admission, Permit},
     call::Call,
@@ -62,7 +63,7 @@ use self::{
 };
 use crate::{
     config::Config,
-    env::{Env, Moment, blocking},
+    env::{Env, Moment},
     error::Error,
     mutant::Mutant,
     raft::{
@@ -166,13 +167,10 @@ impl Node {
         let node = &self.inner;
         let place = node.admission.read()?;
         let call = Call::begin(CallOptions::default(), &node.config, &node.env);
-        let heavy = node.admission.heavy_read(call.deadline).await?;
         let state = node.state.clone();
-        let hashed = blocking(move || {
-            let _places = (place, heavy);
-            (state.hash(revision), state.leases_hash())
-        });
-        let hashed = hashed.await.map_err(|panic| Error::Stopped(panic.to_string()))?;
+        let hash = move || (state.hash(revision), state.leases_hash());
+        let hashing = node.admission.heavy_read(place, call.deadline, hash).await?;
+        let hashed = hashing.await.map_err(|panic| Error::Stopped(panic.to_string()))?;
         let (hashed, (leases_hash, view)) = hashed;
         let Hashed { hash, revision, keys, .. } = hashed.map_err(|e| node.unreadable(e))?;
         let header = node.header(String::new(), &view);
@@ -304,11 +302,8 @@ impl Inner {
         let read = if range.keys.single().is_some() {
             state.range(&range, &limits)
         } else {
-            let places = (place.clone(), self.admission.heavy_read(call.deadline).await?);
-            let reading = blocking(move || {
-                let _places = places;
-                state.range(&range, &limits)
-            });
+            let read = move || state.range(&range, &limits);
+            let reading = self.admission.heavy_read(place.clone(), call.deadline, read).await?;
             let read = call.within("the data to be read", reading).await?;
             read.map_err(|panic| Error::Stopped(panic.to_string()))?
         };

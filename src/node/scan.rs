@@ -8,7 +8,6 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{Node, admission::Permit, call::Call};
 use crate::{
-    env::blocking,
     error::Error,
     state::{self, Page, PageQuery},
     types::{CallOptions, Consistency, Evidence, Header, KeyValue, Range, Scan},
@@ -71,10 +70,8 @@ impl Cursor {
     async fn page(self) -> Result<(Vec<KeyValue>, Option<Cursor>), Error> {
         let Cursor { node, place, patience, scan, after } = self;
         let deadline = Instant::now() + patience;
-        let places = (place.clone(), node.inner.admission.heavy_read(deadline).await?);
         let state = node.inner.state.clone();
-        let reading = blocking(move || {
-            let _places = places;
+        let read = move || {
             let query = PageQuery {
                 keys: &scan.keys,
                 revision: scan.revision,
@@ -83,7 +80,8 @@ impl Cursor {
                 keys_only: scan.keys_only,
             };
             (state.scan_page(&query), scan)
-        });
+        };
+        let reading = node.inner.admission.heavy_read(place.clone(), deadline, read).await?;
         let late = |_| Error::Deadline {
             waiting_for: "the next part of the scan".to_owned(),
             maybe_committed: false,

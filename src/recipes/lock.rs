@@ -11,7 +11,7 @@
 //! Where a waiter stands is told when it queues, and whenever it has read the queue again; not each time that
 //! somebody further ahead leaves, since to hear of all of them would be the herd that is avoided here.
 
-use std::{collections::BTreeSet, future::Future, time::Duration};
+use std::{future::Future, time::Duration};
 
 use bytes::Bytes;
 use futures::{
@@ -277,18 +277,17 @@ impl<A: Api> Seat<A> {
 
     /// Watches what is waited for, and the own place with so many before it, from what was `seen` on.
     async fn wait_for(&self, obstacle: Obstacle, seen: Revision, position: u64) -> Result<Waiting, Error> {
-        let (ahead, keys, left_max) = match obstacle {
-            Obstacle::Place(key) => (BTreeSet::from([key.clone()]), KeyRange::key(key), 0),
-            Obstacle::Many { earlier, fewer_than } => {
-                (earlier, LockKey::queue(&self.acquire.name), fewer_than.saturating_sub(1))
-            }
+        let (keys, left) = match obstacle {
+            Obstacle::Place(key) => (KeyRange::key(key), 1),
+            Obstacle::Places(count) => (LockKey::queue(&self.acquire.name), count),
         };
         let own = self.place.key.clone();
         let own_events = self.deletions(KeyRange::key(own.clone()), seen).await?;
         let events = self.deletions(keys, seen).await?;
         let looks = u32::try_from(position).map_or(u32::MAX, |before| before.saturating_add(1));
         let until = Instant::now() + LOOK_AGAIN * looks;
-        Ok(Waiting { own, own_events, ahead, left_max, events, until })
+        let name = self.acquire.name.clone();
+        Ok(Waiting { own, own_events, name, left, events, until })
     }
 
     async fn deletions(&self, keys: KeyRange, seen: Revision) -> Result<WatchStream, Error> {
@@ -322,10 +321,12 @@ enum Woken {
 struct Waiting {
     own: Bytes,
     own_events: WatchStream,
-    /// Places before the own one, as far as they are waited for.
-    ahead: BTreeSet<Bytes>,
-    /// Over when no more than so many are left.
-    left_max: usize,
+    /// The lock.
+    name: Bytes,
+    /// Over when so many more of its places have gone: those that are waited for, but maybe also some behind
+    /// the own one, which then makes it look too early. To know which were before it, every waiter would have
+    /// to keep a list of all of them.
+    left: usize,
     events: WatchStream,
     /// When to look even if nothing was told.
     until: Instant,
@@ -343,15 +344,20 @@ impl Waiting {
                     Err(woken) => return woken,
                 },
                 update = self.events.next() => match deleted(update) {
-                    Ok(keys) => self.ahead.retain(|key| !keys.contains(key)),
+                    Ok(keys) => self.left = self.left.saturating_sub(self.places(&keys)),
                     Err(woken) => return woken,
                 },
                 () = sleep_until(self.until) => return Woken::Ahead,
             }
-            if self.ahead.len() <= self.left_max {
+            if self.left == 0 {
                 return Woken::Ahead;
             }
         }
+    }
+
+    /// How many of these keys are places of the lock.
+    fn places(&self, keys: &[Bytes]) -> usize {
+        keys.iter().filter(|key| LockKey::decode(key).is_some_and(|place| place.name == self.name)).count()
     }
 }
 

@@ -12,8 +12,6 @@
 //! those behind it waiting: no mode starves another. Users of one lock should agree on n; where they do not,
 //! each goes by its own, and a larger n may hold while a smaller one before it still waits.
 
-use std::collections::BTreeSet;
-
 use bytes::Bytes;
 
 use super::KvApi;
@@ -129,24 +127,21 @@ impl Queue {
     }
 }
 
-/// What a place must wait for.
+/// What a place must wait for. It is small, and keeps nothing of the queue that was read: as many wait at
+/// once as there are places.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Obstacle {
     /// That this place goes; whether others are in the way is asked anew then.
     Place(Bytes),
-    /// That fewer than `fewer_than` of these places are left.
-    Many {
-        /// The places before it.
-        earlier: BTreeSet<Bytes>,
-        /// Its number of permits.
-        fewer_than: usize,
-    },
+    /// That so many of the places before it go, whichever.
+    Places(usize),
 }
 
 /// What a place with this mode waits for behind these places; `None`: it holds.
 pub(super) fn obstacle(mode: LockMode, earlier: &[Place]) -> Option<Obstacle> {
     let last_but = |is_same_kind: fn(&LockMode) -> bool| {
-        earlier.iter().rev().find(|place| !is_same_kind(&place.mode)).map(|place| place.kv.key.clone())
+        let last = earlier.iter().rev().find(|place| !is_same_kind(&place.mode))?;
+        Some(Bytes::copy_from_slice(&last.kv.key))
     };
     let other = match mode {
         LockMode::Exclusive => last_but(|_| false),
@@ -155,10 +150,9 @@ pub(super) fn obstacle(mode: LockMode, earlier: &[Place]) -> Option<Obstacle> {
     };
     match (other, mode) {
         (Some(key), _) => Some(Obstacle::Place(key)),
-        (None, LockMode::Permits(permits)) if earlier.len() >= permits as usize => Some(Obstacle::Many {
-            earlier: earlier.iter().map(|place| place.kv.key.clone()).collect(),
-            fewer_than: permits as usize,
-        }),
+        (None, LockMode::Permits(permits)) if earlier.len() >= permits as usize => {
+            Some(Obstacle::Places(earlier.len() + 1 - permits as usize))
+        }
         (None, _) => None,
     }
 }
@@ -217,6 +211,22 @@ mod tests {
         assert_eq!(holders(&[]), [false; 0]);
     }
 
+    #[test]
+    fn what_a_waiter_keeps_does_not_grow_with_the_queue_that_it_has_read() {
+        for mode in [LockMode::Permits(3), LockMode::Exclusive] {
+            let mut earlier = places(&[LockMode::Permits(3); 100]);
+            let answer =
+                Bytes::from(earlier.iter().flat_map(|place| place.kv.key.to_vec()).collect::<Vec<_>>());
+            let length = answer.len() / earlier.len();
+            for (rank, place) in earlier.iter_mut().enumerate() {
+                place.kv.key = answer.slice(rank * length..(rank + 1) * length);
+            }
+            let obstacle = obstacle(mode, &earlier).expect("many are before it");
+            drop(earlier);
+            assert!(answer.is_unique(), "{obstacle:?} keeps the answer");
+        }
+    }
+
     fn modes() -> impl Strategy<Value = Vec<LockMode>> {
         let mode = prop_oneof![
             Just(LockMode::Exclusive),
@@ -234,11 +244,7 @@ mod tests {
             match obstacle(own.mode, &earlier) {
                 None => return true,
                 Some(Obstacle::Place(key)) => earlier.retain(|place| place.kv.key != key),
-                Some(Obstacle::Many { earlier: keys, fewer_than }) => {
-                    let gone = keys.len() + 1 - fewer_than;
-                    let gone: Vec<_> = keys.into_iter().take(gone).collect();
-                    earlier.retain(|place| !gone.contains(&place.kv.key));
-                }
+                Some(Obstacle::Places(count)) => drop(earlier.drain(..count)),
             }
         }
         false

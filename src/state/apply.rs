@@ -20,13 +20,17 @@ use super::{
 use crate::{
     mutant::Mutant,
     types::{
-        Delete, DeleteResult, Granted, Guard, KeyRange, KeyValue, LeaseId, LockKey, Put, Range, RangeResult,
-        Revision, Revoked, SessionSeq,
+        Delete, DeleteResult, Granted, Guard, KeyValue, LeaseId, LockKey, Put, Range, RangeResult, Revision,
+        Revoked, SessionSeq,
     },
 };
 
 /// Bytes in the answer to one command: keys, values, and [`PAIR_BYTES`] for each pair.
 const ANSWER_BYTES_MAX: usize = 3 << 20;
+
+/// Keys that are looked at to say who holds a lock that is lost: some 100 µs. Part of what the answer is, for
+/// members must agree.
+const QUEUE_KEYS_MAX: usize = 1024;
 
 /// What a pair costs besides key and value.
 const PAIR_BYTES: usize = 64;
@@ -61,7 +65,7 @@ pub(super) fn apply(batch: &mut ApplyBatch, at: Position, command: &Command) -> 
 }
 
 fn once(batch: &mut ApplyBatch, at: Position, command: &Command) -> Result<Applied, Corruption> {
-    let outcome = match lost(batch, &command.guards)? {
+    let outcome = match lost(batch, &command.guards) {
         Some(refusal) => Outcome::Refused(refusal),
         None => execute(batch, at, &command.op)?,
     };
@@ -87,30 +91,26 @@ fn remember(batch: &mut ApplyBatch, request: &SessionSeq, applied: &Applied) {
 }
 
 /// The refusal for the first guard that does not hold.
-fn lost(batch: &ApplyBatch, guards: &[Guard]) -> Result<Option<Refusal>, Corruption> {
+fn lost(batch: &ApplyBatch, guards: &[Guard]) -> Option<Refusal> {
     for Guard { owner_key, fencing_token } in guards.iter().filter(|_| !Mutant::GuardIgnored.is_on()) {
         let create = batch.find(owner_key).map(|found| found.entry.create);
         if create != Some(*fencing_token) {
-            let current_token = holder(batch, owner_key, create)?;
+            let current_token = holder(batch, owner_key, create);
             let owner_key = owner_key.clone();
-            return Ok(Some(Refusal::LockLost { owner_key, token: *fencing_token, current_token }));
+            return Some(Refusal::LockLost { owner_key, token: *fencing_token, current_token });
         }
     }
-    Ok(None)
+    None
 }
 
-/// The token of whoever is first in the queue that `key` was a place of; of another key its own, `create`.
-fn holder(batch: &ApplyBatch, key: &Bytes, create: Option<Revision>) -> Result<Revision, Corruption> {
-    let Some(LockKey { name, .. }) = LockKey::decode(key) else { return Ok(create.unwrap_or(0)) };
-    let queue: KeyRange = LockKey::queue(&name);
-    let mut first = None;
-    batch.for_each(&queue, |found| {
-        if LockKey::decode(&found.key).is_some_and(|place| place.name == name) {
-            first = Some(first.map_or(found.entry.create, |first: Revision| first.min(found.entry.create)));
-        }
-        Ok::<_, Corruption>(())
-    })?;
-    Ok(first.unwrap_or(0))
+/// The token of whoever is first in the queue that `key` was a place of; of another key its own, `create`. 0
+/// also where too many keys lie in the queue's range to look for the first: to refuse must not cost more than
+/// to do.
+fn holder(batch: &ApplyBatch, key: &Bytes, create: Option<Revision>) -> Revision {
+    let Some(LockKey { name, .. }) = LockKey::decode(key) else { return create.unwrap_or(0) };
+    let found = batch.few(&LockKey::queue(&name), QUEUE_KEYS_MAX).unwrap_or_default();
+    let is_place = |found: &Found| LockKey::decode(&found.key).is_some_and(|place| place.name == name);
+    found.iter().filter(|found| is_place(found)).map(|found| found.entry.create).min().unwrap_or(0)
 }
 
 /// Executes an operation. A refusal leaves the batch as it was.

@@ -173,7 +173,7 @@ pub enum Refusal {
         owner_key: Bytes,
         /// The token that was carried.
         token: Revision,
-        /// The present holder's; 0: nobody holds it.
+        /// The present holder's; 0: nobody holds it, or too many keys were in the way to look.
         current_token: Revision,
     },
     /// The pairs to answer with (`prev_kv`) are too many: ask for fewer, or delete without.

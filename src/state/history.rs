@@ -21,11 +21,25 @@ pub struct History {
     pub view: View,
 }
 
-/// Reads the events of `keys` from revision `from` on, until about `bytes` of records have been looked at.
+/// How much of the past to read in one go, about: a revision is never cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HistoryBounds {
+    /// Bytes of records to look at.
+    pub looked_at: usize,
+    /// Bytes of events to give.
+    pub given: usize,
+}
+
+/// Reads the events of `keys` from revision `from` on, until a bound is reached.
 ///
 /// Compaction moves records between blocks, so that a step of it must not happen in the middle: its lock is
 /// held for the one chunk.
-pub(super) fn read(core: &Core, keys: &KeyRange, from: Revision, bytes: usize) -> Result<History, ReadError> {
+pub(super) fn read(
+    core: &Core,
+    keys: &KeyRange,
+    from: Revision,
+    bounds: HistoryBounds,
+) -> Result<History, ReadError> {
     let _no_compaction = core.progress();
     let view = core.read().view();
     let compacted = view.compact_revision;
@@ -33,7 +47,7 @@ pub(super) fn read(core: &Core, keys: &KeyRange, from: Revision, bytes: usize) -
         return Err(ReadError::Compacted { requested: from, compacted });
     }
     let mut history = History { events: Vec::new(), next: from.max(1), view };
-    let (mut looked_at, mut current) = (0, from);
+    let (mut looked_at, mut given, mut current) = (0, 0, from);
     for block in block::scan(&*core.engine, start(core, from)?, &Key::blocks_end()) {
         for record in block?.records()? {
             let main = record.entry.main;
@@ -43,13 +57,15 @@ pub(super) fn read(core: &Core, keys: &KeyRange, from: Revision, bytes: usize) -
             if main > view.revision {
                 break;
             }
-            if main > current && looked_at >= bytes {
+            if main > current && (looked_at >= bounds.looked_at || given >= bounds.given) {
                 history.next = main;
                 return Ok(history);
             }
             current = main;
-            looked_at += record.key.len() + record.value.len() + size_of::<Event>();
+            let bytes = record.key.len() + record.value.len() + size_of::<Event>();
+            looked_at += bytes;
             if keys.contains(&record.key) {
+                given += bytes;
                 history.events.push(Event::of(record));
             }
         }

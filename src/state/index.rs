@@ -70,6 +70,8 @@ pub(super) struct Index {
     live: u64,
     /// Every key that has a lease now.
     leased: BTreeSet<(LeaseId, Box<[u8]>)>,
+    /// How many they are, by lease.
+    counts: BTreeMap<LeaseId, usize>,
 }
 
 impl Index {
@@ -100,25 +102,34 @@ impl Index {
 
     /// Moves a key from one lease to another; 0: none.
     fn attach(&mut self, key: &[u8], from: LeaseId, to: LeaseId) {
-        if from != 0 {
-            self.leased.remove(&(from, key.into()));
+        if from != 0 && self.leased.remove(&(from, key.into())) {
+            let count = self.counts.get(&from).map_or(0, |count| count - 1);
+            match count {
+                0 => drop(self.counts.remove(&from)),
+                _ => drop(self.counts.insert(from, count)),
+            }
         }
-        if to != 0 {
-            self.leased.insert((to, key.into()));
+        if to != 0 && self.leased.insert((to, key.into())) {
+            *self.counts.entry(to).or_default() += 1;
         }
     }
 
-    /// The keys of a lease, in order, with their newest changes.
-    pub fn keys_of(&self, lease: LeaseId) -> Vec<(Bytes, Entry)> {
+    /// The keys of a lease, in order, with their newest changes; at most `most`.
+    pub fn keys_of(&self, lease: LeaseId, most: usize) -> Vec<(Bytes, Entry)> {
         let keys = self.leased.range((lease, Box::default())..).take_while(|(of, _)| *of == lease);
         let newest = |key: &[u8]| Some((Bytes::copy_from_slice(key), self.newest(key)?));
-        keys.filter_map(|(_, key)| newest(key)).collect()
+        keys.take(most).filter_map(|(_, key)| newest(key)).collect()
     }
 
-    /// How many keys a lease has, counted up to `most`.
-    pub fn count_of(&self, lease: LeaseId, most: usize) -> usize {
-        let keys = self.leased.range((lease, Box::default())..).take_while(|(of, _)| *of == lease);
-        keys.take(most).count()
+    /// How many keys a lease has.
+    pub fn count_of(&self, lease: LeaseId) -> usize {
+        self.counts.get(&lease).copied().unwrap_or(0)
+    }
+
+    /// Every key of `keys` with its newest change, be it a tombstone; in order.
+    pub fn newest_of(&self, keys: &KeyRange) -> impl Iterator<Item = (&[u8], &Entry)> {
+        let keys = bounds(keys, None).into_iter().flat_map(|bounds| self.keys.range::<[u8], _>(bounds));
+        keys.filter_map(|(key, history)| Some((&**key, history.newest()?)))
     }
 
     /// The newest change of a key, unless the key does not exist.

@@ -70,7 +70,7 @@ mod view;
 pub use self::{
     command::{Applied, Command, Doomed, Expire, GrantLease, Operation, Outcome, Refusal},
     compaction::{Compactor, Step},
-    history::History,
+    history::{History, HistoryBounds},
     machine::{Committed, LeaseChange, StateMachine},
     overlay::ApplyBatch,
     reader::{Hashed, LeaseRecord, Page, PageQuery, StateReader},

@@ -3,7 +3,11 @@
 //! Everything that apply reads goes through here, so that an entry sees the ones before it whether or not
 //! they are committed: the answer never depends on where a batch was cut.
 
-use std::{collections::BTreeMap, ops::Bound, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+    sync::Arc,
+};
 
 use bytes::Bytes;
 
@@ -24,6 +28,9 @@ pub struct ApplyBatch {
     changes: Vec<Record>,
     /// For each key, its changes as indexes into `changes`, in order.
     by_key: BTreeMap<Bytes, Vec<usize>>,
+    /// Every key of `by_key` that has a lease now. So the end of a lease costs what it has, however much has
+    /// changed before it: a member that catches up ends many in one batch.
+    leased: BTreeSet<(LeaseId, Bytes)>,
     /// The table of leases as it is from here on.
     pub(super) leases: Leases,
     lease_changes: Vec<Change>,
@@ -65,6 +72,7 @@ impl ApplyBatch {
             membership: None,
             changes: Vec::new(),
             by_key: BTreeMap::new(),
+            leased: BTreeSet::new(),
             leases,
             lease_changes: Vec::new(),
         }
@@ -113,21 +121,35 @@ impl ApplyBatch {
     pub(super) fn roll_back(&mut self, mark: Mark) {
         self.lease_changes.truncate(mark.lease_changes);
         self.leases = mark.leases;
-        for record in self.changes.drain(mark.changes..).rev() {
-            let key = &record.key;
-            if let Some(changes) = self.by_key.get_mut(key) {
-                changes.pop();
-                if changes.is_empty() {
-                    self.by_key.remove(key);
-                }
+        while self.changes.len() > mark.changes {
+            let Some(Record { entry, key, .. }) = self.changes.pop() else { return };
+            let changes = self.by_key.entry(key.clone()).or_default();
+            changes.pop();
+            let before = changes.last().map_or(0, |change| self.changes[*change].entry.lease);
+            if changes.is_empty() {
+                self.by_key.remove(&key);
             }
+            self.attach(&key, entry.lease, before);
         }
     }
 
     /// Adds a change of a key.
     pub(super) fn push(&mut self, record: Record) {
-        self.by_key.entry(record.key.clone()).or_default().push(self.changes.len());
+        let changes = self.by_key.entry(record.key.clone()).or_default();
+        let before = changes.last().map_or(0, |change| self.changes[*change].entry.lease);
+        changes.push(self.changes.len());
+        self.attach(&record.key, before, record.entry.lease);
         self.changes.push(record);
+    }
+
+    /// Moves a key from one lease to another; 0: none.
+    fn attach(&mut self, key: &Bytes, from: LeaseId, to: LeaseId) {
+        if from != 0 {
+            self.leased.remove(&(from, key.clone()));
+        }
+        if to != 0 {
+            self.leased.insert((to, key.clone()));
+        }
     }
 
     /// Adds a change of a lease.
@@ -138,11 +160,11 @@ impl ApplyBatch {
 
     /// The keys that a lease has, in order.
     pub(super) fn keys_of(&self, lease: LeaseId) -> Vec<Found> {
-        let published = self.core.read().index.keys_of(lease);
+        let published = self.core.read().index.keys_of(lease, usize::MAX);
         let unchanged = published.into_iter().filter(|(key, _)| !self.by_key.contains_key(key));
         let mut keys: Vec<Found> = unchanged.map(|(key, entry)| Found::published(key, entry)).collect();
-        let changed = self.by_key.iter().filter_map(|(key, changes)| self.found(key, changes));
-        keys.extend(changed.filter(|found| found.entry.lease == lease));
+        let changed = self.leased.range((lease, Bytes::new())..).take_while(|(of, _)| *of == lease);
+        keys.extend(changed.filter_map(|(_, key)| self.found(key, self.by_key.get(key)?)));
         keys.sort_by(|a, b| a.key.cmp(&b.key));
         keys
     }
@@ -188,6 +210,38 @@ impl ApplyBatch {
             }
         }
         own.try_for_each(|(key, changes)| self.found(key, changes).map_or(Ok(()), &mut each))
+    }
+
+    /// The keys of `keys` that exist, in no order, unless there are more than `most` to look at. A key that
+    /// was deleted counts for as long as history keeps it, whether or not this member has dropped it already:
+    /// so the work is bounded, and all members give up at the same point.
+    pub(super) fn few(&self, keys: &KeyRange, most: usize) -> Option<Vec<Found>> {
+        let kept = |newest: &Entry| !newest.tombstone || newest.main >= self.head.compact_revision;
+        let mut looked_at = 0;
+        let mut room = |newest: &Entry| {
+            looked_at += usize::from(kept(newest));
+            looked_at <= most
+        };
+        let mut few = Vec::new();
+        for (key, newest) in self.core.read().index.newest_of(keys) {
+            if self.by_key.contains_key(key) {
+                continue;
+            }
+            if !room(newest) {
+                return None;
+            }
+            if !newest.tombstone {
+                few.push(Found::published(Bytes::copy_from_slice(key), *newest));
+            }
+        }
+        for (key, changes) in self.changed_keys(keys) {
+            let newest = changes.last().map(|change| self.changes[*change].entry);
+            if newest.is_some_and(|newest| !room(&newest)) {
+                return None;
+            }
+            few.extend(self.found(key, changes));
+        }
+        Some(few)
     }
 
     fn changed_keys<'a>(&'a self, keys: &'a KeyRange) -> impl Iterator<Item = (&'a Bytes, &'a Vec<usize>)> {
@@ -237,3 +291,6 @@ fn unexpected(error: ReadError) -> Corruption {
         other => Corruption::Damaged(format!("the newest revision cannot be read: {other}")),
     }
 }
+
+#[cfg(test)]
+mod tests;

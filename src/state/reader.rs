@@ -6,7 +6,7 @@ use bytes::Bytes;
 use xxhash_rust::xxh3::Xxh3;
 
 use super::{
-    Corruption, History, ReadError, Shared, View,
+    Corruption, History, HistoryBounds, ReadError, Shared, View,
     block::{Record, RecordId, Records},
     core::{Core, Item, Walk},
     history,
@@ -139,8 +139,13 @@ impl StateReader {
     ///
     /// # Errors
     /// `Compacted`: some of them may be forgotten.
-    pub fn history(&self, keys: &KeyRange, from: Revision, bytes: usize) -> Result<History, ReadError> {
-        history::read(&self.shared.core(), keys, from, bytes)
+    pub fn history(
+        &self,
+        keys: &KeyRange,
+        from: Revision,
+        bounds: HistoryBounds,
+    ) -> Result<History, ReadError> {
+        history::read(&self.shared.core(), keys, from, bounds)
     }
 
     /// A lease, if it exists: its time to live in milliseconds, and whether it is a session.
@@ -160,13 +165,15 @@ impl StateReader {
 
     /// How many keys a lease has, counted up to `most`.
     pub fn count_of_lease(&self, lease: LeaseId, most: usize) -> usize {
-        self.shared.core().read().index.count_of(lease, most)
+        self.shared.core().read().index.count_of(lease).min(most)
     }
 
-    /// The keys of a lease, in order.
-    pub fn keys_of_lease(&self, lease: LeaseId) -> Vec<Bytes> {
-        let keys = self.shared.core().read().index.keys_of(lease);
-        keys.into_iter().map(|(key, _)| key).collect()
+    /// The keys of a lease, in order, at most `most`; and how many there are.
+    pub fn keys_of_lease(&self, lease: LeaseId, most: usize) -> (Vec<Bytes>, usize) {
+        let core = self.shared.core();
+        let published = core.read();
+        let keys = published.index.keys_of(lease, most);
+        (keys.into_iter().map(|(key, _)| key).collect(), published.index.count_of(lease))
     }
 
     /// A hash of all leases and sessions, with what the sessions keep, and where the state stood.

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    fmt,
     future::Future,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
@@ -13,19 +14,20 @@ use tokio::{
     sync::{Notify, Semaphore},
     task::yield_now,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     HISTORY_BYTES, HISTORY_READS_MAX, PROGRESS_INTERVAL_MIN, RETRY_AFTER, RING_COMMITS,
+    budget::Budget,
     index::Index,
     ring::{Commit, Recent, Ring},
-    seat::{Group, Place, Seat, compact},
+    seat::{Found, Group, Place, Seat, compact},
     watcher::Watcher,
 };
 use crate::{
     env::blocking,
     error::Error,
-    state::{Event, History, ReadError, StateReader},
+    state::{Corruption, Event, History, HistoryBounds, ReadError, StateReader},
     types::{KeyRange, Revision, Watch},
 };
 
@@ -50,8 +52,10 @@ pub struct Shared {
     watches: AtomicUsize,
     watches_max: usize,
     ids: AtomicU64,
-    seats_bytes: Arc<AtomicUsize>,
-    reads: Semaphore,
+    /// What the watches hold.
+    pub budget: Arc<Budget>,
+    /// To read history for a watch.
+    turns: Arc<Semaphore>,
 }
 
 /// Who is live. Its lock orders joining and dispatching.
@@ -77,8 +81,8 @@ impl Hub {
             watches: AtomicUsize::new(0),
             watches_max,
             ids: AtomicU64::new(1),
-            seats_bytes: Arc::default(),
-            reads: Semaphore::new(HISTORY_READS_MAX),
+            budget: Arc::default(),
+            turns: Arc::new(Semaphore::new(HISTORY_READS_MAX)),
         };
         Hub { shared: Arc::new(shared) }
     }
@@ -156,7 +160,7 @@ impl Hub {
 
     #[cfg(test)]
     pub(super) fn buffered_bytes(&self) -> usize {
-        self.shared.seats_bytes.load(Ordering::Relaxed)
+        self.shared.budget.held()
     }
 }
 
@@ -193,7 +197,7 @@ impl Shared {
     /// A seat for a watch that begins at `next`.
     pub fn seat(&self, watch: &Watch, next: Revision) -> Arc<Seat> {
         let id = self.ids.fetch_add(1, Ordering::Relaxed);
-        Arc::new(Seat::new(id, watch, next, self.seats_bytes.clone()))
+        Arc::new(Seat::new(id, watch, next, self.budget.clone()))
     }
 
     /// Lets a watch join that has been given everything before `next`, unless that was dispatched already.
@@ -224,15 +228,32 @@ impl Shared {
         self.ring().since(from, RING_COMMITS)
     }
 
-    /// Reads some history of `keys`, when it is its turn.
-    pub async fn history(&self, keys: KeyRange, from: Revision) -> Result<History, ReadError> {
-        // Never closed; without a turn it would only be less orderly.
-        let _turn = self.reads.acquire().await;
+    /// Finds in the history some of what a watch is to tell, when it is its turn. It waits and reads in a
+    /// task of its own, since a watch is polled only while its reader takes what it tells: a turn that is
+    /// handed to one that is not read would never end.
+    pub async fn history(&self, seat: Arc<Seat>, from: Revision) -> Result<Found, ReadError> {
+        let (state, turns, budget) = (self.state.clone(), self.turns.clone(), self.budget.clone());
+        let reading = AbortOnDropHandle::new(tokio::spawn(async move {
+            // Never closed; without a turn it would only be less orderly.
+            let turn = turns.acquire_owned().await;
+            let reading = blocking(move || {
+                let _turn = turn;
+                let bounds = HistoryBounds { looked_at: HISTORY_BYTES, given: budget.portion() };
+                let History { events, next, .. } = state.history(&seat.keys, from, bounds)?;
+                Ok(seat.find([&Commit::new(next, events)], from))
+            });
+            reading.await.unwrap_or_else(unfinished)
+        }));
+        reading.await.unwrap_or_else(unfinished)
+    }
+
+    /// Reads some history of all keys for the dispatcher. There is one, so that it needs no turn, and waits
+    /// for no watch.
+    async fn history_of_all(&self, from: Revision) -> Result<History, ReadError> {
         let state = self.state.clone();
-        let reading = blocking(move || state.history(&keys, from, HISTORY_BYTES));
-        reading.await.unwrap_or_else(|panic| {
-            Err(ReadError::Broken(crate::state::Corruption::Damaged(format!("reading history: {panic}"))))
-        })
+        let bounds = HistoryBounds { looked_at: HISTORY_BYTES, given: HISTORY_BYTES };
+        let reading = blocking(move || state.history(&KeyRange::all(), from, bounds));
+        reading.await.unwrap_or_else(unfinished)
     }
 
     /// Dispatches some of what is published. Whether there was anything.
@@ -242,7 +263,7 @@ impl Shared {
             Recent::Nothing => return Ok(false),
             Recent::Commits(commits) => commits.iter().for_each(|commit| self.bring(commit)),
             Recent::Gone(_) if self.live().index.is_empty() => self.pass_by(),
-            Recent::Gone(_) => match self.history(KeyRange::all(), next).await {
+            Recent::Gone(_) => match self.history_of_all(next).await {
                 Ok(history) => self.bring(&Commit::new(history.next, history.events)),
                 Err(ReadError::Compacted { .. }) => self.pass_by(),
                 Err(error) => return Err(error.into()),
@@ -281,6 +302,11 @@ impl Shared {
     fn live(&self) -> MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A read that has no result: it panicked, or the runtime ends.
+fn unfinished<T>(why: impl fmt::Display) -> Result<T, ReadError> {
+    Err(ReadError::Broken(Corruption::Damaged(format!("reading history: {why}"))))
 }
 
 impl Live {

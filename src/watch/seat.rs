@@ -2,28 +2,30 @@
 
 use std::{
     collections::VecDeque,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicUsize, Ordering},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use bytes::{Bytes, BytesMut};
 use tokio::sync::Notify;
 
-use super::{SEAT_BYTES_MAX, SEAT_GROUPS_MAX, SEATS_BYTES_MAX, ring::size};
+use super::{
+    SEAT_BYTES_MAX, SEAT_GROUPS_MAX,
+    budget::{Budget, Charge},
+    ring::{Commit, size},
+};
 use crate::{
     state::{Event, EventKind},
     types::{KeyRange, KeyValue, Revision, Watch},
 };
 
 /// What one watch is to tell of one revision.
-#[derive(Clone)]
 pub struct Group {
     pub revision: Revision,
     /// Shared by all watches that are to tell the same.
     pub events: Arc<[Event]>,
     pub bytes: usize,
+    /// Counts it from when a watch has it until it is told.
+    _charge: Option<Charge>,
 }
 
 impl Group {
@@ -31,19 +33,34 @@ impl Group {
     pub fn new(events: Arc<[Event]>) -> Option<Group> {
         let revision = events.first()?.revision;
         let bytes = events.iter().map(size).sum();
-        Some(Group { revision, events, bytes })
+        Some(Group { revision, events, bytes, _charge: None })
     }
+
+    fn charged(self, budget: &Arc<Budget>) -> Group {
+        Group { _charge: Some(budget.charge(self.bytes)), ..self }
+    }
+}
+
+/// Some of what a watch is to tell, and the revision to go on at.
+pub struct Found {
+    pub groups: VecDeque<Group>,
+    pub next: Revision,
 }
 
 /// A copy that keeps nothing else in memory: the original may be a slice of a whole message or block.
 pub fn compact(event: &Event) -> Event {
-    let KeyValue { key, value, .. } = &event.kv;
+    Event { kv: compact_pair(&event.kv), ..*event }
+}
+
+/// The same of a pair.
+pub fn compact_pair(kv: &KeyValue) -> KeyValue {
+    let KeyValue { key, value, .. } = kv;
     let mut both = BytesMut::with_capacity(key.len() + value.len());
     both.extend_from_slice(key);
     both.extend_from_slice(value);
     let mut value = both.freeze();
     let key: Bytes = value.split_to(key.len());
-    Event { kv: KeyValue { key, value, ..event.kv.clone() }, ..*event }
+    KeyValue { key, value, ..*kv }
 }
 
 /// Whether the dispatcher brings a watch what happens.
@@ -73,13 +90,12 @@ pub struct Seat {
     inbox: Mutex<Inbox>,
     /// There is something in the inbox, or its place has changed.
     pub changed: Notify,
-    /// Bytes in all inboxes.
-    all_bytes: Arc<AtomicUsize>,
+    budget: Arc<Budget>,
 }
 
 impl Seat {
     /// The seat of a watch that looks for revision `next` itself.
-    pub fn new(id: u64, watch: &Watch, next: Revision, all_bytes: Arc<AtomicUsize>) -> Seat {
+    pub fn new(id: u64, watch: &Watch, next: Revision, budget: Arc<Budget>) -> Seat {
         let inbox =
             Inbox { groups: VecDeque::new(), place: Place::Away(next), progress_wanted: false, bytes: 0 };
         Seat {
@@ -89,7 +105,7 @@ impl Seat {
             no_delete: watch.no_delete,
             inbox: Mutex::new(inbox),
             changed: Notify::new(),
-            all_bytes,
+            budget,
         }
     }
 
@@ -101,8 +117,28 @@ impl Seat {
         }
     }
 
+    /// Picks what the watch is to tell out of commits, from revision `next` on, as much as it may hold.
+    pub fn find<'a>(&self, commits: impl IntoIterator<Item = &'a Commit>, next: Revision) -> Found {
+        let mut found = Found { groups: VecDeque::new(), next };
+        let (most, mut bytes) = (self.budget.portion(), 0);
+        for commit in commits {
+            for events in commit.groups(next) {
+                if bytes >= most {
+                    found.next = events.first().map_or(found.next, |event| event.revision);
+                    return found;
+                }
+                if let Some(group) = self.pick(events) {
+                    bytes += group.bytes;
+                    found.groups.push_back(group.charged(&self.budget));
+                }
+            }
+            found.next = commit.end;
+        }
+        found
+    }
+
     /// What the watch is to tell of each revision.
-    pub fn pick(&self, events: &[Event]) -> Option<Group> {
+    fn pick(&self, events: &[Event]) -> Option<Group> {
         let wanted = events.iter().filter(|event| self.keys.contains(&event.kv.key) && self.wants(event));
         Group::new(wanted.map(compact).collect())
     }
@@ -118,12 +154,11 @@ impl Seat {
         }
         let full = inbox.groups.len() >= SEAT_GROUPS_MAX
             || inbox.bytes + group.bytes > SEAT_BYTES_MAX
-            || self.all_bytes.load(Ordering::Relaxed) + group.bytes > SEATS_BYTES_MAX;
+            || !self.budget.has_room(group.bytes);
         let room = inbox.groups.is_empty() || !full;
         if room {
             inbox.bytes += group.bytes;
-            self.all_bytes.fetch_add(group.bytes, Ordering::Relaxed);
-            inbox.groups.push_back(group);
+            inbox.groups.push_back(group.charged(&self.budget));
         } else {
             inbox.place = Place::Away(group.revision);
         }
@@ -144,20 +179,12 @@ impl Seat {
     pub fn take(&self, inbox: &mut Inbox) -> Option<Group> {
         let group = inbox.groups.pop_front()?;
         inbox.bytes -= group.bytes;
-        self.all_bytes.fetch_sub(group.bytes, Ordering::Relaxed);
         Some(group)
     }
 
     /// Never held for long.
     pub fn inbox(&self) -> MutexGuard<'_, Inbox> {
         self.inbox.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Drop for Seat {
-    fn drop(&mut self) {
-        let left = self.inbox().bytes;
-        self.all_bytes.fetch_sub(left, Ordering::Relaxed);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The hub over a state in memory: what each watch tells, whatever path it comes on.
 
-use std::time::Duration;
+use std::{task::Poll, time::Duration};
 
 use super::*;
 use crate::{
@@ -101,9 +101,9 @@ async fn told(watcher: &mut Watcher) -> String {
         Err(_) => "nothing".to_owned(),
         Ok(Ok(Told::Created(revision))) => format!("created {revision}"),
         Ok(Ok(Told::Progress(revision))) => format!("progress {revision}"),
-        Ok(Ok(Told::Events(revision, events))) => {
+        Ok(Ok(Told::Events { revision, events, more })) => {
             let lines: Vec<_> = events.iter().map(line).collect();
-            format!("{revision}: {}", lines.join(" "))
+            format!("{revision}: {}{}", lines.join(" "), if more { " …" } else { "" })
         }
         Ok(Err(error)) => error.to_string(),
     }
@@ -230,6 +230,99 @@ async fn a_watch_that_does_not_read_leaves_the_live_set_at_its_bound_and_loses_n
     assert_eq!((store.hub.buffered_bytes(), store.hub.watches()), (0, 0));
 }
 
+/// Deletes 30 values of 100 KiB under a watch that wants to know them.
+async fn watch_of_large_deletion(store: &mut Store) -> Watcher {
+    let value = "v".repeat(100 << 10);
+    for n in 0..30 {
+        store.put(&format!("large/{n:02}"), &value);
+    }
+    let mut watcher = store.watch(Watch { prev_kv: true, ..Watch::new(KeyRange::prefix("large/")) });
+    assert_eq!(told(&mut watcher).await, "created 31");
+    let all = Delete { keys: KeyRange::prefix("large/"), prev_kv: false };
+    assert_eq!(store.commit(vec![Operation::Delete(all)]), 32);
+    store.put("large/", "again");
+    watcher
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pairs_before_a_large_deletion_are_read_as_they_are_told() {
+    let mut store = Store::new().dispatching();
+    let mut watcher = watch_of_large_deletion(&mut store).await;
+    let (mut keys, mut parts) = (Vec::new(), 0);
+    loop {
+        let Told::Events { revision: 32, events, more } = watcher.next().await.expect("a watch") else {
+            panic!("not of the deletion")
+        };
+        let bytes: usize = events.iter().map(wire_bytes).sum();
+        assert!((1..PART_BYTES + (101 << 10)).contains(&bytes), "{bytes} bytes in a part");
+        let known = events.iter().filter(|event| event.prev_kv.is_some()).count();
+        assert_eq!(known, if parts == 0 { events.len() } else { 0 }, "the rest was compacted meanwhile");
+        if parts == 0 {
+            store.compact(32);
+        }
+        keys.extend(events.into_iter().map(|event| event.kv.key));
+        parts += 1;
+        if !more {
+            break;
+        }
+        watcher.progress_request().send();
+    }
+    assert_eq!(keys, (0..30).map(|n| format!("large/{n:02}")).collect::<Vec<_>>(), "each once, in order");
+    assert!(parts > 1);
+    assert_eq!(told(&mut watcher).await, "33: large/=again", "progress comes behind what it covers");
+    assert_eq!(told(&mut watcher).await, "progress 33");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_watch_that_is_asked_and_left_and_asked_again_loses_nothing() {
+    let mut store = Store::new().dispatching();
+    let mut watcher = watch_of_large_deletion(&mut store).await;
+    let mut count = 0;
+    loop {
+        let asked = futures::poll!(Box::pin(watcher.next()));
+        let next = match asked {
+            Poll::Ready(next) => next,
+            Poll::Pending => watcher.next().await,
+        };
+        let next = next.expect("a watch");
+        let Told::Events { revision: 32, events, more } = next else {
+            panic!("not of the deletion: {next:?}")
+        };
+        count += events.len();
+        if !more {
+            break;
+        }
+    }
+    assert_eq!(count, 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_watches_have_found_and_not_told_is_bounded_and_they_go_on_all_the_same() {
+    let mut store = Store::new().dispatching();
+    let value = "v".repeat(32 << 10);
+    let last = (0..20).map(|_| store.put("a", &value)).last();
+    store.flood();
+    let watches = WATCHES_BYTES_MAX / HISTORY_BYTES + 20;
+    let mut unread = Vec::new();
+    for _ in 0..watches {
+        let mut watcher = store.watch(from(KeyRange::key("a"), 2));
+        assert_eq!(told(&mut watcher).await, "created 1");
+        assert!(told(&mut watcher).await.starts_with("2: "));
+        unread.push(watcher);
+    }
+    let held = store.hub.buffered_bytes();
+    assert!(
+        (WATCHES_BYTES_MAX / 2..WATCHES_BYTES_MAX + HISTORY_BYTES).contains(&held),
+        "{held} bytes are held"
+    );
+    let mut read = unread.pop().expect("one of them");
+    for revision in 3..=last.expect("some were put") {
+        assert!(told(&mut read).await.starts_with(&format!("{revision}: ")));
+    }
+    drop((unread, read));
+    assert_eq!(store.hub.buffered_bytes(), 0);
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_dispatcher_that_fell_behind_the_ring_reads_history() {
     let mut store = Store::new();
@@ -242,6 +335,35 @@ async fn a_dispatcher_that_fell_behind_the_ring_reads_history() {
     assert_eq!(told(&mut watcher).await, "2: a=1");
     store.put("a", "2");
     assert_eq!(told(&mut watcher).await, format!("{}: a=2", last + 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn watches_that_are_not_read_while_they_catch_up_hold_up_nobody() {
+    let mut store = Store::new().dispatching();
+    let mut live = store.watch(Watch::new(KeyRange::key("a")));
+    assert_eq!(told(&mut live).await, "created 1");
+    store.put("a", "1");
+    store.flood();
+    assert_eq!(told(&mut live).await, "2: a=1");
+    assert_eq!(told(&mut live).await, "nothing");
+    let mut unread: Vec<_> =
+        (0..HISTORY_READS_MAX * 3).map(|_| store.watch(from(KeyRange::key("a"), 2))).collect();
+    let mut open = Vec::new();
+    for watcher in &mut unread {
+        assert_eq!(told(watcher).await, "created 1");
+        let mut next = Box::pin(watcher.next());
+        assert!(futures::poll!(&mut next).is_pending(), "it reads history, or waits for its turn");
+        open.push(next);
+    }
+    let mut read = store.watch(from(KeyRange::key("a"), 2));
+    assert_eq!(told(&mut read).await, "created 1");
+    assert_eq!(told(&mut read).await, "2: a=1", "another one catches up");
+    let revision = store.put("a", "2");
+    store.flood();
+    assert_eq!(told(&mut live).await, format!("{revision}: a=2"), "the dispatcher reads history too");
+    for next in open {
+        assert!(matches!(next.await, Ok(Told::Events { revision: 2, .. })), "whoever reads again goes on");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -8,10 +8,10 @@ use tokio::{
 };
 
 use super::{
-    HISTORY_BYTES, INLINE_READS_MAX,
+    INLINE_READS_MAX, PAIR_BYTES, PART_BYTES,
     hub::{Entrance, Shared},
-    ring::{Commit, Recent},
-    seat::{Group, Place, ProgressRequest, Seat},
+    ring::Recent,
+    seat::{Found, Group, Place, ProgressRequest, Seat, compact_pair},
 };
 use crate::{
     env::blocking,
@@ -25,8 +25,15 @@ use crate::{
 pub enum Told {
     /// It has begun: what happened up to this revision is not told.
     Created(Revision),
-    /// All that it is to tell of this revision.
-    Events(Revision, Vec<WatchEvent>),
+    /// What it is to tell of this revision, in order: all of it, or the next part.
+    Events {
+        /// Of all of them.
+        revision: Revision,
+        /// What happened.
+        events: Vec<WatchEvent>,
+        /// The next that it tells is more of the same revision.
+        more: bool,
+    },
     /// Everything up to this revision has been told.
     Progress(Revision),
 }
@@ -39,6 +46,8 @@ pub struct Watcher {
     created: bool,
     /// Found while catching up, and not yet told: before anything in the seat.
     found: VecDeque<Group>,
+    /// What is being told, and how many events of it were.
+    telling: Option<(Group, usize)>,
     /// Everything up to here has been told.
     told: Revision,
     /// When something was told last.
@@ -68,6 +77,7 @@ impl Watcher {
             watch,
             created: false,
             found: VecDeque::new(),
+            telling: None,
             told: present.min(next - 1),
             spoke: Instant::now(),
             looked: false,
@@ -80,7 +90,8 @@ impl Watcher {
         ProgressRequest { seat: self.seat.clone() }
     }
 
-    /// What it tells next; first that it has begun. Revisions never go back.
+    /// What it tells next; first that it has begun. Revisions never go back. The future may be dropped and
+    /// asked for again.
     ///
     /// # Errors
     /// `Compacted`: what is to be told next is gone. Why the hub is closed. `Stopped`: the state is broken.
@@ -91,8 +102,12 @@ impl Watcher {
         }
         loop {
             self.hub.check_open()?;
+            if let Some((group, told)) = &self.telling {
+                let (revision, events, from) = (group.revision, group.events.clone(), *told);
+                return self.tell(revision, events, from).await;
+            }
             match self.what_next() {
-                Next::Tell(group) => return self.tell(group).await,
+                Next::Tell(group) => self.telling = Some((group, 0)),
                 Next::Progress => {
                     self.speak();
                     return Ok(Told::Progress(self.told));
@@ -168,53 +183,39 @@ impl Watcher {
         if self.hub.join(&self.seat, next) {
             return Ok(());
         }
-        let reached = match self.hub.recent(next) {
-            Recent::Nothing => next,
+        let Found { groups, next } = match self.hub.recent(next) {
+            Recent::Nothing => return Ok(()),
             Recent::Commits(commits) => {
-                let reached = self.find(&commits, next);
-                if self.found.is_empty() {
+                let found = self.seat.find(commits.iter().map(|commit| &**commit), next);
+                if found.groups.is_empty() {
                     yield_now().await;
                 }
-                reached
+                found
             }
-            Recent::Gone(_) => {
-                let history = self.hub.history(self.watch.keys.clone(), next).await?;
-                self.find(&[Arc::new(Commit::new(history.next, history.events))], next)
-            }
+            Recent::Gone(_) => self.hub.history(self.seat.clone(), next).await?,
         };
-        self.seat.inbox().place = Place::Away(reached);
+        self.found = groups;
+        self.seat.inbox().place = Place::Away(next);
         Ok(())
     }
 
-    /// Picks what it is to tell out of commits, from `next` on, as much as it may hold; where to go on.
-    fn find(&mut self, commits: &[Arc<Commit>], next: Revision) -> Revision {
-        let mut bytes = 0;
-        for events in commits.iter().flat_map(|commit| commit.groups(next)) {
-            if bytes >= HISTORY_BYTES {
-                return events.first().map_or(next, |event| event.revision);
-            }
-            if let Some(group) = self.seat.pick(events) {
-                bytes += group.bytes;
-                self.found.push_back(group);
-            }
-        }
-        commits.last().map_or(next, |commit| commit.end)
-    }
-
-    async fn tell(&mut self, group: Group) -> Result<Told, Error> {
-        let Group { revision, events, .. } = group;
-        let former = match self.watch.prev_kv {
-            true => former(&self.hub.state, events.clone()).await?,
-            false => vec![None; events.len()],
+    /// Tells the next part of the revision at hand: its events from the one at `from` on.
+    async fn tell(&mut self, revision: Revision, all: Arc<[Event]>, from: usize) -> Result<Told, Error> {
+        let count = all.len();
+        let events = match self.watch.prev_kv {
+            true => with_former(&self.hub.state, all, from).await?,
+            false => part(&all[from..], |_| Ok(None))?,
         };
-        let events = events.iter().zip(former).map(|(event, prev_kv)| WatchEvent {
-            deleted: event.kind == EventKind::Delete,
-            kv: event.kv.clone(),
-            prev_kv,
-        });
-        self.told = revision;
+        let told = from + events.len();
+        let more = told < count;
+        if more {
+            self.telling = self.telling.take().map(|(group, _)| (group, told));
+        } else {
+            self.telling = None;
+            self.told = revision;
+        }
         self.speak();
-        Ok(Told::Events(revision, events.collect()))
+        Ok(Told::Events { revision, events, more })
     }
 }
 
@@ -227,12 +228,41 @@ impl Drop for Watcher {
 /// No timer runs longer.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
 
-/// The pairs as they were before these events of one revision; none where that is compacted.
-async fn former(state: &StateReader, events: Arc<[Event]>) -> Result<Vec<Option<KeyValue>>, Error> {
+/// The first of these events, as many as one part holds, with the pair before each.
+fn part(
+    events: &[Event],
+    former: impl Fn(&Event) -> Result<Option<KeyValue>, Error>,
+) -> Result<Vec<WatchEvent>, Error> {
+    let (mut part, mut bytes) = (Vec::new(), 0);
+    for event in events {
+        let deleted = event.kind == EventKind::Delete;
+        let told = WatchEvent { deleted, kv: event.kv.clone(), prev_kv: former(event)? };
+        bytes += wire_bytes(&told);
+        part.push(told);
+        if bytes >= PART_BYTES {
+            break;
+        }
+    }
+    Ok(part)
+}
+
+/// What an event takes on the wire, at most.
+pub fn wire_bytes(event: &WatchEvent) -> usize {
+    let pairs = [Some(&event.kv), event.prev_kv.as_ref()].into_iter().flatten();
+    pairs.map(|kv| PAIR_BYTES + kv.key.len() + kv.value.len()).sum()
+}
+
+/// A part of these events of one revision, from the one at `from` on, with the pairs before them; none where
+/// that is compacted.
+async fn with_former(
+    state: &StateReader,
+    events: Arc<[Event]>,
+    from: usize,
+) -> Result<Vec<WatchEvent>, Error> {
     let state = state.clone();
-    let count = events.len();
-    let read = move || events.iter().map(|event| former_pair(&state, event)).collect::<Result<_, _>>();
-    if count <= INLINE_READS_MAX {
+    let few = events.len() - from <= INLINE_READS_MAX;
+    let read = move || part(&events[from..], |event| former_pair(&state, event));
+    if few {
         return read();
     }
     blocking(read).await.map_err(|panic| Error::Stopped(panic.to_string()))?
@@ -247,7 +277,7 @@ fn former_pair(state: &StateReader, event: &Event) -> Result<Option<KeyValue>, E
         keys_only: false,
     };
     match state.scan_page(&query) {
-        Ok(page) => Ok(page.kvs.into_iter().next()),
+        Ok(page) => Ok(page.kvs.first().map(compact_pair)),
         Err(ReadError::Compacted { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }

@@ -2,6 +2,7 @@
 
 use std::{net::TcpListener, time::Duration};
 
+use futures::{StreamExt, stream};
 use quorate::{
     config::{Config, MemberAddr},
     error::Error,
@@ -9,6 +10,7 @@ use quorate::{
         convert::{self, RequestKind},
         v1::{
             self, cluster_client::ClusterClient, kv_client::KvClient, maintenance_client::MaintenanceClient,
+            watch_client::WatchClient,
         },
     },
     server::{self, ServerError},
@@ -160,6 +162,59 @@ async fn a_scan_streams_one_revision_behind_its_evidence() {
     }
     assert_eq!(keys, ["a", "b", "c", "d", "e"]);
     assert!(count >= 2, "5 values of 400 KiB in {count} chunks");
+}
+
+/// What a watch of everything with the pairs before is told once six values of 1 MiB are deleted at once.
+async fn told_of_a_large_deletion(fragment: bool) -> Vec<v1::WatchResponse> {
+    let member = start().await;
+    let mut kv = KvClient::new(member.channel.clone());
+    let value = "v".repeat(1 << 20);
+    for key in ["a", "b", "c", "d", "e", "f"] {
+        kv.put(put(key, &value)).await.expect("put");
+    }
+    let create =
+        v1::WatchCreate { keys: Some(KeyRange::all().into()), prev_kv: true, fragment, ..Default::default() };
+    let create = v1::WatchRequest { request: Some(v1::watch_request::Request::Create(create)) };
+    let requests = stream::iter([create]).chain(stream::pending());
+    let watching = WatchClient::new(member.channel.clone()).watch(requests).await.expect("watching");
+    let mut watching = watching.into_inner();
+    let mut told = vec![watching.message().await.expect("a response").expect("the first")];
+    let keys = Some(KeyRange::all().into());
+    kv.delete(v1::DeleteRequest { keys, ..Default::default() }).await.expect("delete");
+    while told.last().is_some_and(|last| last.created || last.fragment) {
+        told.push(watching.message().await.expect("a response").expect("not the end"));
+    }
+    told
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_deletion_is_told_in_parts_that_any_client_takes() {
+    let told = told_of_a_large_deletion(true).await;
+    let [created, parts @ .., last] = &told[..] else { panic!("{} responses", told.len()) };
+    assert!(created.created && parts.len() >= 4 && !last.fragment);
+    let events: Vec<_> = told.iter().flat_map(|response| &response.events).collect();
+    assert_eq!(events.len(), 6);
+    assert!(
+        events.iter().all(|event| event.deleted && event.prev_kv.as_ref().is_some_and(|kv| kv.version == 1))
+    );
+    let revisions: Vec<_> = told[1..].iter().filter_map(|response| response.header.as_ref()).collect();
+    assert!(revisions.iter().all(|header| header.revision == 8), "{revisions:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_deletion_ends_a_watch_that_wants_it_in_one_response_and_says_why() {
+    let told = told_of_a_large_deletion(false).await;
+    let [_, end] = &told[..] else { panic!("{} responses", told.len()) };
+    assert!(end.canceled && end.events.is_empty());
+    let detail = end.cancel.clone().expect("a reason");
+    let limit = detail.limit.clone().expect("the limit");
+    assert_eq!((limit.name.contains("without fragment"), limit.limit), (true, 4 << 20), "{limit:?}");
+    assert!(limit.actual > 4 << 20, "{limit:?}");
+    let message = format!(
+        "one revision has at least {} bytes; the limit of a watch without fragment is 4194304",
+        limit.actual
+    );
+    assert_eq!(end.cancel_message, message);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,8 +4,8 @@ use std::{fmt::Write, sync::Arc};
 
 use quorate::{
     state::{
-        Applied, ApplyBatch, Command, Committed, Doomed, Event, EventKind, Expire, GrantLease, Operation,
-        Outcome, PageQuery, PinnedSnapshot, Position, StateMachine, snapshot, validate_command,
+        Applied, ApplyBatch, Command, Committed, Doomed, Event, EventKind, Expire, GrantLease, HistoryBounds,
+        Operation, Outcome, PageQuery, PinnedSnapshot, Position, StateMachine, snapshot, validate_command,
         validate_range,
     },
     storage::Engine,
@@ -142,7 +142,8 @@ impl Store {
         let reader = self.machine.reader();
         let mut out = String::new();
         for lease in reader.leases(0, usize::MAX).0 {
-            let keys: Vec<_> = reader.keys_of_lease(lease.lease).iter().map(|key| bytes(key)).collect();
+            let (keys, _) = reader.keys_of_lease(lease.lease, usize::MAX);
+            let keys: Vec<_> = keys.iter().map(|key| bytes(key)).collect();
             let kind = if lease.session { "session" } else { "lease" };
             writeln!(out, "{kind} {} of {} ms: {}", lease.lease, lease.ttl_ms, keys.join(" "))
                 .map_err(text)?;
@@ -154,11 +155,12 @@ impl Store {
     /// All of it, in reads of so many bytes.
     fn history(&self, tokens: &[&str]) -> Result<String, String> {
         let [range, from, size] = tokens else { return Err("history KEYS FROM BYTES".into()) };
-        let (keys, size) = (parse::keys(range), size.parse().map_err(text)?);
+        let (keys, looked_at) = (parse::keys(range), size.parse().map_err(text)?);
+        let bounds = HistoryBounds { looked_at, given: looked_at };
         let mut from = from.parse().map_err(text)?;
         let mut out = String::new();
         loop {
-            let read = self.machine.reader().history(&keys, from, size).map_err(text)?;
+            let read = self.machine.reader().history(&keys, from, bounds).map_err(text)?;
             writeln!(out, "from {from}:").map_err(text)?;
             out += &describe_events(&read.events);
             if read.next > read.view.revision {

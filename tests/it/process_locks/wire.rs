@@ -87,7 +87,7 @@ async fn a_lock_is_queued_for_granted_inspected_and_released() {
 async fn a_repeated_release_or_proclamation_is_answered_as_the_first() {
     let cluster = Cluster::three().await;
     let (channel, other) = (cluster.node(1).channel(), cluster.node(2).channel());
-    let open = v1::SessionOpenRequest { ttl_ms: 600_000, id: 0 };
+    let open = v1::SessionOpenRequest { ttl_ms: 600_000 };
     let opened = SessionClient::new(channel.clone()).open(open).await.expect("a session").into_inner();
     let number = |seq| {
         let session = Some(v1::SessionSeq { session_id: opened.session_id, seq, ack_below: 1 });

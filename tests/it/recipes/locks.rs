@@ -11,7 +11,7 @@ use std::{
 use quorate::{
     Error,
     recipes::{KvApi, LeaseApi, lock},
-    types::{CallOptions, KeyRange, LockMode, LockProgress, Put},
+    types::{CallOptions, Delete, KeyRange, LockMode, LockProgress, Put},
 };
 
 use super::fixture::{LONG, Nodes, acquire_of};
@@ -93,6 +93,28 @@ async fn permits_let_so_many_hold_and_the_next_in_turn() {
     nodes.release(&three).await.expect("it is held");
     nodes.release(&four).await.expect("it is held");
     alone.granted().await;
+}
+
+#[tokio::test]
+async fn who_waits_for_a_number_of_places_to_go_is_neither_let_in_nor_left_out_by_those_behind() {
+    let nodes = Nodes::three().await;
+    let mode = LockMode::Permits(2);
+    let (one, two) = (nodes.ask(0, "n", mode).await.held(), nodes.ask(1, "n", mode).await.held());
+    let (mut third, mut fourth) = (nodes.ask(2, "n", mode).await, nodes.ask(0, "n", mode).await);
+    let (fifth, data) = (nodes.ask(1, "n", mode).await, "n/0data");
+    let put = Put { key: data.into(), value: "".into(), ..Put::default() };
+    nodes.node(0).put(put, CallOptions::default()).await.expect("a write");
+    fifth.acquiring.give_up().await;
+    let delete = Delete { keys: KeyRange::key(data), prev_kv: false };
+    nodes.node(0).delete(delete, CallOptions::default()).await.expect("a write");
+    assert!(third.still_waits().await && fourth.still_waits().await);
+
+    nodes.release(&two).await.expect("it is held");
+    let three = third.granted().await;
+    assert!(fourth.still_waits().await);
+    nodes.release(&three).await.expect("it is held");
+    fourth.granted().await;
+    nodes.release(&one).await.expect("it is held");
 }
 
 #[tokio::test]
