@@ -20,7 +20,7 @@ pub enum Mutant {
     ReadWithoutRound,
     /// A read joins a quorum round that began before it.
     RoundShared,
-    /// A lease is trusted without a margin for drifting clocks, and for twice as long as was promised.
+    /// A lease is trusted without a margin for drifting clocks, and for three times as long as was promised.
     LeaseUnmargined,
     /// The end of leases is obeyed whoever leads.
     ExpiredByOldLeader,

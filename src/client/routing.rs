@@ -260,12 +260,20 @@ impl View {
             | Error::Deadline { .. }
             | Error::NotReady(_)
             | Error::ShuttingDown
-            | Error::Stopped(_) => {
-                if let Some(endpoint) = self.endpoint(address) {
-                    endpoint.down_until = Some(now + DOWN_FOR);
-                }
-            }
+            | Error::Stopped(_) => match self.endpoint(address) {
+                Some(endpoint) => endpoint.down_until = Some(now + DOWN_FOR),
+                None => self.forget_leader_at(address),
+            },
             _ => {}
+        }
+    }
+
+    /// Nobody answers at an address that a leader advertised: else it alone would be asked, for as long as it is
+    /// cut off from the others.
+    fn forget_leader_at(&mut self, address: &str) {
+        let advertised = self.leader.and_then(|leader| self.advertised.get(&leader));
+        if advertised.is_some_and(|advertised| advertised == address) {
+            self.leader = None;
         }
     }
 

@@ -54,10 +54,13 @@ impl Inner {
             match attempt {
                 Ok(applied) => return Ok(applied),
                 Err(Attempt::Final(error)) => return Err(error),
-                Err(Attempt::NotAppended(error)) if Instant::now() >= patience => return Err(error),
                 Err(Attempt::NotAppended(error)) => {
                     debug!(request_id = %call.request_id, %error, "waiting for a leader");
                     changes.next(patience).await;
+                    // An attempt that has no time could only say that nobody knows, where nothing was appended.
+                    if Instant::now() >= patience {
+                        return Err(error);
+                    }
                 }
             }
         }

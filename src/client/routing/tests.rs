@@ -152,6 +152,17 @@ fn a_leader_without_a_quorum_is_forgotten() {
 }
 
 #[test]
+fn a_leader_that_only_advertised_its_address_is_forgotten_when_it_does_not_answer() {
+    let mut view = View::new(vec!["a:1".to_owned(), "b:1".to_owned()], 0);
+    view.learn_error("a:1", &Error::NotLeader { leader: hint(9, "z:1") }, now());
+    let pick = |view: &mut View| view.pick(Target::Leader, &BTreeSet::new(), now());
+    assert_eq!(pick(&mut view).as_deref(), Some("z:1"));
+    let late = Error::Deadline { waiting_for: "the answer".to_owned(), maybe_committed: true };
+    view.learn_error("z:1", &late, now());
+    assert_ne!(pick(&mut view).as_deref(), Some("z:1"), "the members that were given know better");
+}
+
+#[test]
 fn a_newer_term_voids_the_leader_and_an_older_one_teaches_nothing() {
     let mut view = cluster();
     view.learn_leader(4, Some(1));

@@ -134,6 +134,14 @@ impl Stage {
             .await;
     }
 
+    /// Ends that.
+    pub async fn join(&self, id: u64) {
+        let name = self.member(id).name();
+        let others: Vec<_> = self.others(id).into_iter().map(|id| self.member(id).name()).collect();
+        self.order(move |sim| others.iter().for_each(|other| sim.repair(name.as_str(), other.as_str())))
+            .await;
+    }
+
     /// Cuts two members off from each other.
     pub async fn cut(&self, a: u64, b: u64) {
         let (a, b) = (self.member(a).name(), self.member(b).name());
@@ -176,7 +184,7 @@ impl Stage {
     /// A client that knows these members only, and does not repeat writes.
     pub fn client_of(&self, ids: &[u64]) -> Client {
         ClientBuilder::new(ids.iter().map(|id| client_addr(*id)))
-            .timeout(ms(400))
+            .timeout(ms(150))
             .connect_timeout(ms(200))
             .sessions(false)
             .env(self.world().client_env())

@@ -84,8 +84,8 @@ async fn late_proof(stage: Arc<Stage>) {
     let (a, b) = (stage.member(leader).name(), stage.member(follower).name());
     stage
         .order(move |sim| {
-            sim.set_link_latency(a.as_str(), b.as_str(), ms(120));
-            sim.set_link_max_message_latency(a.as_str(), b.as_str(), ms(180));
+            sim.set_link_latency(a.as_str(), b.as_str(), ms(20));
+            sim.set_link_max_message_latency(a.as_str(), b.as_str(), ms(40));
         })
         .await;
     let until = now() + Duration::from_secs(5);
@@ -104,7 +104,7 @@ async fn late_proof(stage: Arc<Stage>) {
             }
         }
     };
-    let bounded = Level::Bounded { max_age: ms(60) };
+    let bounded = Level::Bounded { max_age: ms(10) };
     tokio::join!(write, read(bounded), read(Level::Linearizable), read(Level::Linearizable));
 }
 

@@ -58,6 +58,10 @@ async fn snapshot_before_durable(stage: Arc<Stage>) {
     for _ in 0..60 {
         stage.put(&client, "k", 400).await;
     }
+    // The leader has purged what it holds for unacknowledged; when it begins anew, only a snapshot helps.
+    stage.isolate(follower).await;
+    tokio::time::sleep(ms(400)).await;
+    stage.join(follower).await;
     tokio::time::sleep(ms(1500)).await;
     stage.crash(follower, Loss::All, true).await;
     stage.member(follower).disk.stall(Duration::ZERO);

@@ -19,9 +19,10 @@ pub async fn work(clients: Arc<Clients>, prefix: &'static str, slow: bool) {
     let (client, mut rng) = (clients.client(false), clients.rng(worker));
     let mut until = None;
     let deadline = clients.plan.length + LIVENESS;
+    let mut start_revision = if slow { 1 } else { 0 };
     loop {
         let watch = Watch {
-            start_revision: if slow { 1 } else { 0 },
+            start_revision,
             progress_interval: Some(ms(500)),
             ..Watch::new(KeyRange::prefix(prefix))
         };
@@ -35,8 +36,11 @@ pub async fn work(clients: Arc<Clients>, prefix: &'static str, slow: bool) {
         clients.history().watched.push(watched);
         match told {
             Ok(()) => return clients.cover("watch ok"),
-            // It was too slow for compaction: it begins anew.
-            Err(Error::Compacted { .. }) => clients.cover("watch compacted"),
+            // It was too slow for compaction: it begins anew, at the present.
+            Err(Error::Compacted { .. }) => {
+                clients.cover("watch compacted");
+                start_revision = 0;
+            }
             Err(error) => clients.cover(format!("watch {}", super::Outcome::of(error).name())),
         }
         if now() > deadline {
@@ -81,7 +85,7 @@ async fn follow(
                 watched.events.push((header.revision, events));
             }
         }
-        if watched.watch.start_revision > 0 && rng.random_bool(0.02) {
+        if watched.watch.keys.start.len() > 1 && rng.random_bool(0.02) {
             tokio::time::sleep(ms(rng.random_range(100..2000))).await;
         }
     }

@@ -117,6 +117,12 @@ impl Hashing {
     fn segment(&mut self, fields: &str) {
         let (who, bytes) = fields.split_once(" [").unwrap_or((fields, ""));
         (now(), who).hash(&mut self.hasher);
+        // Ports are used again.
+        if let Some((ends, _)) = who.split_once(";protocol=TCP SYN;")
+            && let Some(client) = ends.split(';').find_map(|field| field.strip_prefix("src="))
+        {
+            self.streams.retain(|who, _| !who.contains(&format!("={client};")));
+        }
         if who.starts_with("message=Send") {
             let bytes =
                 bytes.split(|c: char| !c.is_ascii_alphanumeric()).filter_map(|byte| byte.strip_prefix("0x"));
