@@ -9,7 +9,7 @@ DENY    := $(shell $(CARGO) deny --version >/dev/null 2>&1 && echo yes)
 SHCHECK := $(shell command -v shellcheck 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build check fix test chaos demo examples cluster clean-cluster powercut million
+.PHONY: help deps build check fix test sim sweep chaos demo examples cluster clean-cluster powercut million
 
 help: ## Show the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -24,6 +24,7 @@ check: deps ## What CI checks, read-only: format, clippy, documentation, shell s
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	$(CARGO) clippy --locked --no-default-features --lib -- -D warnings
+	$(CARGO) clippy --locked --lib --features mutants -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --lib
 ifdef SHCHECK
 	shellcheck scripts/*.sh .ci/run
@@ -41,12 +42,19 @@ fix: ## Format, and apply what clippy can fix by itself
 	$(CARGO) fmt --all
 
 test: deps ## Run all tests but the long ones; the runner's summary comes last
+	scripts/sim.sh test
 	$(CARGO) test --locked --doc
 ifdef NEXTEST
 	$(CARGO) nextest run --locked
 else
 	$(CARGO) test --locked --all-targets
 endif
+
+sim: deps ## Simulate a cluster from a seed: make sim SEED=7 [NODES=5] [TRACE=1] [ARGS='--mutant …']
+	@scripts/sim.sh run --seed $(or $(SEED),1) $(if $(filter file,$(origin NODES)),,--nodes $(NODES)) $(if $(TRACE),--trace) $(ARGS)
+
+sweep: deps ## Simulate many: make sweep SEEDS=10000 [FIRST=1]
+	@scripts/sim.sh sweep --seeds $(or $(SEEDS),200) --first $(or $(FIRST),1) $(if $(ARGS),-- $(ARGS))
 
 chaos: deps ## Kill nodes under load, release build: make chaos ROUNDS=200
 	$(CARGO) build --release --locked --bin quorate

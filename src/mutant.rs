@@ -1,7 +1,8 @@
-//! Known bugs, put back in on demand: what the simulator and the checker must catch, or they are worth nothing.
+//! Known bugs, put back in on demand: what the simulator and the checker must catch, or they are worth
+//! nothing.
 //!
-//! Only with the feature `mutants`, which no release has; without it [`Mutant::is_on`] is `false` for the compiler
-//! too. `docs/testing.md` says where each bug is from.
+//! Only with the feature `mutants`, which no release has; without it [`Mutant::is_on`] is `false` for the
+//! compiler too. `docs/testing.md` says where each bug is from.
 
 /// A bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,14 +15,13 @@ pub enum Mutant {
     SnapshotBeforeDurable,
     /// H3: entries are applied before this member's own log is durable.
     ApplyBeforeDurable,
-    /// H9: a member that restarts shows its state at once, though it showed a newer one before.
+    /// H9: a member that restarts forgets what was committed, and shows its state at once, though it showed
+    /// a newer one before.
     ShownUnrecovered,
     /// A read by quorum is answered at the index that was committed before, without asking the quorum.
     ReadWithoutRound,
     /// A read joins a quorum round that began before it.
     RoundShared,
-    /// A lease is trusted without a margin for drifting clocks, and for three times as long as was promised.
-    LeaseUnmargined,
     /// The end of leases is obeyed whoever leads.
     ExpiredByOldLeader,
     /// The table of sessions is missing from snapshots.
@@ -34,7 +34,7 @@ pub enum Mutant {
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 12] = [
+    pub const ALL: [Mutant; 11] = [
         Mutant::LeaderRestored,
         Mutant::VoteUnguarded,
         Mutant::SnapshotBeforeDurable,
@@ -42,7 +42,6 @@ impl Mutant {
         Mutant::ShownUnrecovered,
         Mutant::ReadWithoutRound,
         Mutant::RoundShared,
-        Mutant::LeaseUnmargined,
         Mutant::ExpiredByOldLeader,
         Mutant::SessionsForgotten,
         Mutant::CertificateFromReceipt,
@@ -59,7 +58,6 @@ impl Mutant {
             Mutant::ShownUnrecovered => "shown-unrecovered",
             Mutant::ReadWithoutRound => "read-without-round",
             Mutant::RoundShared => "round-shared",
-            Mutant::LeaseUnmargined => "lease-unmargined",
             Mutant::ExpiredByOldLeader => "expired-by-old-leader",
             Mutant::SessionsForgotten => "sessions-forgotten",
             Mutant::CertificateFromReceipt => "certificate-from-receipt",

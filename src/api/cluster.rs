@@ -1,6 +1,6 @@
 //! `quorate.v1.Cluster`.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use tonic::{Request, Response, Status};
 
@@ -50,7 +50,7 @@ fn response(status: node::Status, request_id: &str) -> v1::StatusResponse {
         uptime_ms: status.uptime.as_millis() as u64,
         leader_contact_age_ms: status.leader_contact_age.map(|age| age.as_millis() as u64),
         lag: status.lag.into_iter().map(lag).collect(),
-        limits: HashMap::new(),
+        limits: BTreeMap::new(),
         log_store: log_store(status.log_store).into(),
     }
 }
@@ -68,7 +68,7 @@ fn log_store(kind: LogStoreKind) -> &'static str {
 }
 
 /// Every limit by the name that errors give it.
-fn limits(limits: &Limits) -> HashMap<String, u64> {
+fn limits(limits: &Limits) -> BTreeMap<String, u64> {
     let named = [
         ("limits.key_bytes_max", limits.key_bytes_max),
         ("limits.value_bytes_max", limits.value_bytes_max),

@@ -268,8 +268,8 @@ impl View {
         }
     }
 
-    /// Nobody answers at an address that a leader advertised: else it alone would be asked, for as long as it is
-    /// cut off from the others.
+    /// A leader that only advertised its address does not answer there, or leads no more: else it alone
+    /// would be asked, for as long as it is cut off from the others.
     fn forget_leader_at(&mut self, address: &str) {
         let advertised = self.leader.and_then(|leader| self.advertised.get(&leader));
         if advertised.is_some_and(|advertised| advertised == address) {
@@ -290,6 +290,7 @@ impl View {
                 if refusing.is_some() && refusing == self.leader {
                     self.leader = None;
                 }
+                self.forget_leader_at(address);
             }
         }
     }

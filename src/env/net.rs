@@ -101,8 +101,8 @@ pub trait Net: Send + Sync + 'static {
 }
 
 impl dyn Net {
-    /// The endpoint of a connection that is probed when it is silent with calls on it, and in the end given up,
-    /// and with it its calls.
+    /// The endpoint of a connection that is probed when it is silent with calls on it, and in the end given
+    /// up, and with it its calls.
     pub fn kept_alive(&self, endpoint: Endpoint) -> Endpoint {
         endpoint
             .http2_keep_alive_interval(self.keepalive())

@@ -80,8 +80,8 @@ impl Inner {
         })
     }
 
-    /// Until they have ended, or this member leads no more in `term`. What was appended may be committed at any
-    /// time later: until then no keep-alive of these leases may be confirmed.
+    /// Until they have ended, or this member leads no more in `term`. What was appended may be committed at
+    /// any time later: until then no keep-alive of these leases may be confirmed.
     async fn end_leases(&self, leases: Vec<Doomed>, term: u64) {
         while self.leads_in() == Some(term) {
             match self.propose_end(leases.clone(), term).await {

@@ -76,9 +76,6 @@ impl Inner {
     }
 
     fn lease(&self) -> Duration {
-        if Mutant::LeaseUnmargined.is_on() {
-            return self.promises.shortest() * 3;
-        }
         self.config.lease(self.promises.shortest())
     }
 

@@ -111,8 +111,7 @@ impl Starting {
         let log = LogStore::new(ground.log, self.config.entry_cache_bytes).beside(ground.snapshots.clone());
         let links =
             Arc::new(Links::new(self.config.id, cluster_id, self.env.net(), self.config.peer_dial.clone()));
-        let state = ground.machine.reader();
-        let compactor = ground.machine.compactor();
+        let (state, compactor) = (ground.machine.reader(), ground.machine.compactor());
         let deadlines = Arc::new(Deadlines::default());
         let watches = Hub::new(state.clone(), self.config.limits.watches_max);
         let sink = Sink { env: self.env.clone(), deadlines: deadlines.clone(), watches: watches.clone() };

@@ -57,7 +57,8 @@ impl Inner {
                 Err(Attempt::NotAppended(error)) => {
                     debug!(request_id = %call.request_id, %error, "waiting for a leader");
                     changes.next(patience).await;
-                    // An attempt that has no time could only say that nobody knows, where nothing was appended.
+                    // An attempt that has no time could only say that nobody knows, where nothing was
+                    // appended.
                     if Instant::now() >= patience {
                         return Err(error);
                     }

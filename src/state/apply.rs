@@ -77,8 +77,8 @@ fn answer(batch: &ApplyBatch, at: Position, outcome: Outcome) -> Applied {
     Applied { log_index: at.index, log_term: at.term, revision, outcome, deduplicated: false }
 }
 
-/// Keeps the response of a session's request, unless it is that there was no room: then nothing has changed, and
-/// the request may be repeated until there is. One that ended its own session leaves nothing.
+/// Keeps the response of a session's request, unless it is that there was no room: then nothing has
+/// changed, and the request may be repeated until there is. One that ended its own session leaves nothing.
 fn remember(batch: &mut ApplyBatch, request: &SessionSeq, applied: &Applied) {
     if matches!(applied.outcome, Outcome::Refused(Refusal::TooMany { .. })) {
         return;

@@ -1,16 +1,17 @@
 //! Whole clusters in one process: simulated time, network and disks, one seed for everything that is random.
 //!
-//! Without arguments, or with those of a test runner, this is a test binary: every named scenario, the corpus of
-//! seeds that once failed, and a fixed set of seeds. With `run` or `sweep` it is the tool behind `make sim` and
-//! `make sweep`: try `--help`.
+//! Without arguments, or with those of a test runner, this is a test binary: every named scenario, the
+//! corpus of seeds that once failed, and a fixed set of seeds. With `run` or `sweep` it is the tool behind
+//! `make sim` and `make sweep`: try `--help`.
 //!
-//! What runs here is the node's own code, the server's and the client's. Simulated are: time and network (turmoil),
-//! the disk of the Raft log and of the state's engine, each member's clock, and every random number. A simulation
-//! takes one thread and one process, since task ids, which order a crash, are counted by the process.
+//! What runs here is the node's own code, the server's and the client's. Simulated are: time and network
+//! (turmoil), the disk of the Raft log and of the state's engine, each member's clock, and every random
+//! number. A simulation takes one thread and one process, since task ids, which order a crash, are counted
+//! by the process.
 //!
-//! Map: `world` (what there is: members, disks, clocks, network, trace) · `nemesis` (what goes wrong) · `workload`
-//! (what clients do, and what they saw) · `invariants` (what must hold, one file each) · `scenarios` (named
-//! histories, each with its protection off and on) · `run` (one seed) · `sweep` (many).
+//! Map: `world` (what there is: members, disks, clocks, network, trace) · `nemesis` (what goes wrong) ·
+//! `workload` (what clients do, and what they saw) · `invariants` (what must hold, one file each) ·
+//! `scenarios` (named histories, each with its protection off and on) · `run` (one seed) · `sweep` (many).
 
 #[cfg(not(all(tokio_unstable, feature = "mutants")))]
 fn main() {

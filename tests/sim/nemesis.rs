@@ -1,8 +1,8 @@
 //! What goes wrong: several faults at a time, each for a while, drawn from the seed.
 //!
-//! Faults of the network are a set: after every change each link is set to what the faults that are left say of it,
-//! so that the end of one does not heal another. What finds the most is to crash the member whose disk is slow,
-//! which has much to lose, and to start it again at once.
+//! Faults of the network are a set: after every change each link is set to what the faults that are left
+//! say of it, so that the end of one does not heal another. What finds the most is to crash the member
+//! whose disk is slow, which has much to lose, and to start it again at once.
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 

@@ -1,4 +1,5 @@
-//! Many seeds, over all cores, each in a process of its own; and, once one fails, the smallest run that still does.
+//! Many seeds, over all cores, each in a process of its own; and, once one fails, the smallest run that
+//! still does.
 
 use std::{
     collections::BTreeMap,

@@ -58,7 +58,7 @@ struct One {
     /// Decides everything that is random.
     #[arg(long)]
     seed: u64,
-    /// Members; by default three for odd seeds and five for even ones.
+    /// Members; by default three, and five for every fourth seed.
     #[arg(long)]
     nodes: Option<u64>,
     /// Simulated seconds until everything is healed.
@@ -152,6 +152,7 @@ fn play(name: Option<&str>, seed: u64, protected: bool) -> ExitCode {
     };
     let report = scenario.play(seed, protected);
     report.lines.iter().for_each(|line| println!("{line}"));
+    report.coverage.iter().for_each(|(cell, count)| println!("  {cell:<28} {count}"));
     report.violations.iter().for_each(|violation| println!("VIOLATED {violation}"));
     println!("trace {:016x}", report.hash);
     if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) }

@@ -160,6 +160,9 @@ fn a_leader_that_only_advertised_its_address_is_forgotten_when_it_does_not_answe
     let late = Error::Deadline { waiting_for: "the answer".to_owned(), maybe_committed: true };
     view.learn_error("z:1", &late, now());
     assert_ne!(pick(&mut view).as_deref(), Some("z:1"), "the members that were given know better");
+    view.learn_error("a:1", &Error::NotLeader { leader: hint(9, "z:1") }, now());
+    view.learn_error("z:1", &Error::NoQuorum, now());
+    assert_ne!(pick(&mut view).as_deref(), Some("z:1"));
 }
 
 #[test]

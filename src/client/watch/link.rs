@@ -1,7 +1,7 @@
 //! One stream to one member, for all watches of a client.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
@@ -66,7 +66,7 @@ pub(super) struct Link {
 /// Who gets what arrives.
 #[derive(Default)]
 struct Routes {
-    mailboxes: HashMap<u64, Arc<Mailbox>>,
+    mailboxes: BTreeMap<u64, Arc<Mailbox>>,
     last_id: u64,
     closed: Option<Error>,
 }

@@ -31,7 +31,10 @@ use super::{
     snapshots::SnapshotStore,
     types::{Entry, LogId, TypeConfig, Vote},
 };
-use crate::log::{Completion, RaftLog, Stats};
+use crate::{
+    log::{Completion, RaftLog, Stats},
+    mutant::Mutant,
+};
 
 /// Bytes of entries that one read returns: so much goes to a peer in one message, and is applied from disk at
 /// once.
@@ -197,6 +200,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn read_committed(&mut self) -> io::Result<Option<LogId>> {
+        if Mutant::ShownUnrecovered.is_on() {
+            return Ok(None);
+        }
         Ok(self.log.state().committed.map(Into::into))
     }
 

@@ -1,5 +1,5 @@
-//! Every write is applied at most once; at most where its answer says, with what it says; and not at all if it
-//! says that nothing was done.
+//! Every write is applied at most once; at most where its answer says, with what it says; and not at all if
+//! it says that nothing was done.
 
 use std::collections::BTreeMap;
 

@@ -1,5 +1,5 @@
-//! Locks: tokens increase with every grant, no two are sure to hold at once, and a counter that is only added to
-//! under guards loses nothing (Burrows, "The Chubby lock service", section 2.4, on sequencers).
+//! Locks: tokens increase with every grant, no two are sure to hold at once, and a counter that is only
+//! added to under guards loses nothing (Burrows, "The Chubby lock service", section 2.4, on sequencers).
 
 use quorate::state::{Operation, Outcome as Applied};
 

@@ -1,5 +1,5 @@
-//! Leases: never ended before their time, counted from the sending of the last keep-alive that was answered; and
-//! ended some time after they were left.
+//! Leases: never ended before their time, counted from the sending of the last keep-alive that was
+//! answered; and ended some time after they were left.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -1,6 +1,6 @@
-//! What must hold of a whole simulation, checked at its end against a replica that has applied what was committed.
-//! (What must hold at every commit and every election is in `world::ledger`, and what of one member, in
-//! `world::member`.)
+//! What must hold of a whole simulation, checked at its end against a replica that has applied what was
+//! committed. (What must hold at every commit and every election is in `world::ledger`, and what of one
+//! member, in `world::member`.)
 
 mod exactly_once;
 mod fencing;

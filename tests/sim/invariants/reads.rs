@@ -1,8 +1,8 @@
-//! The promise of each level (docs/consistency.md), with our revisions as witness: what an answer shows is the
-//! state at its revision, whatever the level; and the revision is as high as the level says.
+//! The promise of each level (docs/consistency.md), with our revisions as witness: what an answer shows is
+//! the state at its revision, whatever the level; and the revision is as high as the level says.
 //!
-//! Real time is simulated time, the same for all. A floor is the highest revision that was acknowledged by a moment:
-//! who begins later and promises linearizability must not be below it (Herlihy and Wing, 1990).
+//! Real time is simulated time, the same for all. A floor is the highest revision that was acknowledged by
+//! a moment: who begins later and promises linearizability must not be below it (Herlihy and Wing, 1990).
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -1,5 +1,5 @@
-//! The reference: one state machine that applies the committed log, and compacts nothing, so that it knows the
-//! state at every revision.
+//! The reference: one state machine that applies the committed log, and compacts nothing, so that it knows
+//! the state at every revision.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 

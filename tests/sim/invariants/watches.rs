@@ -1,5 +1,5 @@
-//! Watches: every event of the keys that are watched, once, in order, those of one revision together (the laws of
-//! etcd's watch: ordered, unique, reliable, atomic, resumable).
+//! Watches: every event of the keys that are watched, once, in order, those of one revision together (the
+//! laws of etcd's watch: ordered, unique, reliable, atomic, resumable).
 
 use quorate::{state::EventKind, types::Revision};
 

@@ -1,8 +1,8 @@
 //! Named histories: each leads the cluster to the edge of a known hazard. With the protection switched off
 //! (`mutant`) some seed must fall over it; with it, none may.
 //!
-//! A script runs on the clients' host; what it orders outside of every host (crashes, cuts) the driver does between
-//! two steps.
+//! A script runs on the clients' host; what it orders outside of every host (crashes, cuts) the driver does
+//! between two steps.
 
 mod reads;
 mod storage;

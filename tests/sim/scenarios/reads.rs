@@ -7,13 +7,12 @@ use quorate::{mutant::Mutant, types::Level};
 use super::{Scenario, Stage};
 use crate::world::{Loss, ms, now};
 
+const LINEARIZABLE: Level = Level::Linearizable;
+
 pub fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario::new("h2_voters_forget_a_lease", 3, Some(Mutant::VoteUnguarded), |s| {
             Box::pin(voters_forget(s))
-        }),
-        Scenario::new("lease_without_margin", 3, Some(Mutant::LeaseUnmargined), |s| {
-            Box::pin(old_leader(s, Level::Lease))
         }),
         Scenario::new("read_without_a_round", 3, Some(Mutant::ReadWithoutRound), |s| {
             Box::pin(old_leader(s, Level::Linearizable))
@@ -95,20 +94,23 @@ async fn late_proof(stage: Arc<Stage>) {
             tokio::time::sleep(ms(5)).await;
         }
     };
-    let read = |level: Level| {
+    // Each at its own pace, so that they do not wait for the same round.
+    let read = |level: Level, pause: u64| {
         let (stage, reader) = (stage.clone(), reader.clone());
         async move {
             while now() < until {
                 stage.read(&reader, level, follower).await;
-                tokio::time::sleep(ms(3)).await;
+                tokio::time::sleep(ms(pause)).await;
             }
         }
     };
-    let bounded = Level::Bounded { max_age: ms(10) };
-    tokio::join!(write, read(bounded), read(Level::Linearizable), read(Level::Linearizable));
+    let bounded = read(Level::Bounded { max_age: ms(10) }, 3);
+    let (one, two, three) = (read(LINEARIZABLE, 11), read(LINEARIZABLE, 29), read(LINEARIZABLE, 47));
+    tokio::join!(write, bounded, one, two, three);
 }
 
-/// Nothing that the leader and the others send to each other arrives until another leads; then all of it does.
+/// Nothing that the leader and the others send to each other arrives until another leads; then all of it
+/// does.
 async fn held(stage: Arc<Stage>) {
     let leader = stage.leader(None).await;
     let others = stage.others(leader);

@@ -26,8 +26,8 @@ pub fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-/// The leader's disk is slow: the others commit what it has not synced. It crashes, loses that, and is back before
-/// anybody has missed it.
+/// The leader's disk is slow: the others commit what it has not synced. It crashes, loses that, and is back
+/// before anybody has missed it.
 async fn leader_loses_its_end(stage: Arc<Stage>) {
     let leader = stage.leader(None).await;
     let client = stage.client_of(&[leader]);
@@ -60,9 +60,9 @@ async fn snapshot_before_durable(stage: Arc<Stage>) {
     }
     // The leader has purged what it holds for unacknowledged; when it begins anew, only a snapshot helps.
     stage.isolate(follower).await;
-    tokio::time::sleep(ms(400)).await;
+    tokio::time::sleep(ms(900)).await;
     stage.join(follower).await;
-    tokio::time::sleep(ms(1500)).await;
+    tokio::time::sleep(ms(3000)).await;
     stage.crash(follower, Loss::All, true).await;
     stage.member(follower).disk.stall(Duration::ZERO);
     for _ in 0..10 {

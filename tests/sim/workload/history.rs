@@ -81,7 +81,8 @@ pub struct Token {
 pub struct Leased {
     pub id: u64,
     pub ttl: Duration,
-    /// It must live for its time from here on, whatever happens: when the last keep-alive that was answered was sent.
+    /// It must live for its time from here on, whatever happens: when the last keep-alive that was answered
+    /// was sent.
     pub alive_from: Duration,
     /// The last keep-alive, answered or not, was over.
     pub left_at: Duration,

@@ -37,7 +37,7 @@ pub async fn work(clients: Arc<Clients>, number: u64) {
     let rng = clients.rng(number);
     let mut worker = Worker { clients, client, number, rng, sessions, seen: 0, serial: 0 };
     while worker.clients.goes_on() {
-        pause(&mut worker.rng, 40, 400).await;
+        pause(&mut worker.rng, 60, 600).await;
         worker.request().await;
     }
 }

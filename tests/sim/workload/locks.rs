@@ -21,7 +21,7 @@ pub async fn work(clients: Arc<Clients>, number: u64) {
     let (client, mut rng) = (clients.client(number % 2 == 0), clients.rng(number));
     let mut serial = 0;
     while clients.goes_on() {
-        pause(&mut rng, 50, 500).await;
+        pause(&mut rng, 200, 1500).await;
         let ttl = ms(rng.random_range(1000..3000));
         let options = LockOptions { ttl, wait: Some(ms(4000)), ..LockOptions::new(NAME) };
         let guard = match client.lock(options).await {
@@ -36,7 +36,9 @@ pub async fn work(clients: Arc<Clients>, number: u64) {
         let stale = guard.guard();
         for _ in 0..rng.random_range(1..4) {
             serial += 1;
-            add(&clients, &client, (&guard, number, serial)).await;
+            if !add(&clients, &client, (&guard, number, serial)).await {
+                break;
+            }
         }
         let held_until = guard.is_held().then(now);
         clients.history().tokens.push(Token {
@@ -54,12 +56,17 @@ pub async fn work(clients: Arc<Clients>, number: u64) {
     }
 }
 
-/// Reads the counter, and writes one more, as long as the lock is held.
-async fn add(clients: &Clients, client: &Client, (guard, number, serial): (&LockGuard<Client>, u64, u64)) {
+/// Reads the counter, and writes one more, as long as the lock is held. False: nobody knows whether it did;
+/// what was read next under this lock might lie before that.
+async fn add(
+    clients: &Clients,
+    client: &Client,
+    (guard, number, serial): (&LockGuard<Client>, u64, u64),
+) -> bool {
     let options = CallOptions { timeout: Some(ms(1500)), ..CallOptions::default() };
     let read =
         client.range(Range::new(KeyRange::key(COUNTER)), Consistency::default(), options.clone()).await;
-    let Ok(read) = read else { return };
+    let Ok(read) = read else { return true };
     let value =
         read.result.kvs.first().map_or(String::new(), |kv| String::from_utf8_lossy(&kv.value).into_owned());
     let count: u64 = value.split(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0);
@@ -78,7 +85,9 @@ async fn add(clients: &Clients, client: &Client, (guard, number, serial): (&Lock
     clients.cover(format!("add {}", outcome.name()));
     let session = number % 2 == 0;
     let op = Op { client: number, began, ended: now(), call: Call::Write { mark, session }, outcome };
+    let known = !matches!(op.outcome, Outcome::Unknown(_));
     clients.history().ops.push(op);
+    known
 }
 
 /// A write under a lock that was given back must be refused.

@@ -1,4 +1,5 @@
-//! What clients do, each drawn from the seed, and what they saw of it. They use the Rust client as any program would.
+//! What clients do, each drawn from the seed, and what they saw of it. They use the Rust client as any
+//! program would.
 
 mod history;
 mod kv;
@@ -20,8 +21,8 @@ use crate::world::{World, client_addr, ms, now};
 /// How long a cluster may take, once healed, until everything works.
 pub const LIVENESS: Duration = Duration::from_secs(40);
 
-/// How long a lease that was left may last on: its time, the look of a leader that was elected just then and gave it
-/// its time again, and the commit. Leases here live two seconds at most.
+/// How long a lease that was left may last on: its time, the look of a leader that was elected just then
+/// and gave it its time again, and the commit. Leases here live two seconds at most.
 const LEASES_END: Duration = Duration::from_secs(8);
 
 /// Of each kind: clients at a time.

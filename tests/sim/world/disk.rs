@@ -1,8 +1,8 @@
 //! A member's disk: what was not synced is lost in a crash. It outlives the host that runs on it.
 //!
-//! The Raft log's part is `log::Disk`, moved here: one sync at a time, which takes a while, more when the disk is
-//! stalled. The engine's part keeps what was flushed, and of what was written since a prefix. Identity and snapshots
-//! are real files, which are synced before anything relies on them.
+//! The Raft log's part is `log::Disk`, moved here: one sync at a time, which takes a while, more when the
+//! disk is stalled. The engine's part keeps what was flushed, and of what was written since a prefix.
+//! Identity and snapshots are real files, which are synced before anything relies on them.
 
 use std::{
     collections::BTreeMap,
@@ -25,7 +25,7 @@ use super::ms;
 const SYNC_MAX: u64 = 4;
 
 /// Between two looks for something to sync.
-const LOOK: Duration = Duration::from_millis(2);
+const LOOK: Duration = Duration::from_millis(4);
 
 /// What a crash takes of what was not synced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,9 +1,9 @@
-//! What the cluster has committed, as seen from outside: the first member that says so is taken at its word, and
-//! everything after that must agree.
+//! What the cluster has committed, as seen from outside: the first member that says so is taken at its
+//! word, and everything after that must agree.
 //!
-//! Invariants of Raft that need only this are checked here, at every commit: state machine safety, log matching
-//! (Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm", figure 3), and that a quorum holds
-//! the entry *durably*, which the paper takes for granted.
+//! Invariants of Raft that need only this are checked here, at every commit: state machine safety, log
+//! matching (Ongaro and Ousterhout, "In Search of an Understandable Consensus Algorithm", figure 3), and
+//! that a quorum holds the entry *durably*, which the paper takes for granted.
 
 use std::{
     collections::BTreeMap,
@@ -54,8 +54,8 @@ impl Ledger {
         self.inner().entries.values().cloned().collect()
     }
 
-    /// Member `id` says that everything up to `upto` is committed, of which it has not told before what lies behind
-    /// `known`.
+    /// Member `id` says that everything up to `upto` is committed, of which it has not told before what
+    /// lies behind `known`.
     pub fn committed(
         &self,
         world: &World,

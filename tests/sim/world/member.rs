@@ -22,10 +22,10 @@ use super::{
 };
 
 /// Between two looks at a member from outside.
-const LOOK: Duration = Duration::from_millis(20);
+const LOOK: Duration = Duration::from_millis(40);
 
 /// Between two comparisons of states.
-const HASH_EVERY: u32 = 25;
+const HASH_EVERY: u32 = 12;
 
 /// A member.
 pub struct Member {
@@ -43,7 +43,8 @@ struct State {
     lives: u32,
     node: Option<Node>,
     log: Option<Arc<dyn RaftLog>>,
-    /// The highest index that this life told to be committed: the next one tells all that its log holds again.
+    /// The highest index that this life told to be committed: the next one tells all that its log holds
+    /// again.
     told: Option<u64>,
     term: u64,
     leave: Arc<Notify>,
@@ -249,6 +250,9 @@ impl RaftLog for WatchedLog {
         if let Some(world) = self.member.world() {
             let beyond = self.log.state().last.is_none_or(|last| last.index < upto.index);
             world.cover(if beyond { "snapshot installed" } else { "log purged" });
+            let what =
+                format!("purges its log up to {}{}", upto.index, if beyond { ", all of it" } else { "" });
+            world.trace.event(&self.member.name(), what);
         }
         self.log.purge(upto)
     }

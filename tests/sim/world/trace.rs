@@ -1,5 +1,5 @@
-//! What happened: a hash over (simulated time, who, what), and the lines of it for people; and a hash over every
-//! segment on the simulated wire, which finds what the first one misses: a leak of the real world.
+//! What happened: a hash over (simulated time, who, what), and the lines of it for people; and a hash over
+//! every segment on the simulated wire, which finds what the first one misses: a leak of the real world.
 
 use std::{
     collections::BTreeMap,
@@ -83,9 +83,9 @@ impl Trace {
     }
 }
 
-/// Hashes what turmoil tells of its wire: when what was sent or taken off, between whom; and the bytes, but for
-/// those of HTTP/2's HEADERS. Where tonic answers by itself that a call is late, hyper dates the answer by the real
-/// clock, and no layer can prevent it.
+/// Hashes what turmoil tells of its wire: when what was sent or taken off, between whom; and the bytes, but
+/// for those of HTTP/2's HEADERS. Where tonic answers by itself that a call is late, hyper dates the answer
+/// by the real clock, and no layer can prevent it.
 #[derive(Clone, Default)]
 pub struct WireHash {
     hasher: Arc<Mutex<Hashing>>,
