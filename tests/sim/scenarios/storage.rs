@@ -12,9 +12,7 @@ pub fn scenarios() -> Vec<Scenario> {
         Scenario::new("h1_leader_loses_its_end", 3, Some(Mutant::LeaderRestored), |s| {
             Box::pin(leader_loses_its_end(s))
         }),
-        Scenario::new("s1_snapshot_before_durable", 3, Some(Mutant::SnapshotBeforeDurable), |s| {
-            Box::pin(snapshot_before_durable(s))
-        }),
+        Scenario::new("snapshot_over_a_log_that_is_lost", 3, None, |s| Box::pin(snapshot_before_durable(s))),
         Scenario::new("h3_applied_before_durable", 3, Some(Mutant::ApplyBeforeDurable), |s| {
             Box::pin(applied_before_durable(s))
         }),
