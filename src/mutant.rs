@@ -2,7 +2,7 @@
 //! nothing.
 //!
 //! Only with the feature `mutants`, which no release has; without it [`Mutant::is_on`] is `false` for the
-//! compiler too. `docs/testing.md` says where each bug is from.
+//! compiler too.
 
 /// A bug.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -17,6 +17,8 @@ use tokio::{
 };
 use tonic::transport::{Channel, Endpoint, Uri, server::Connected};
 
+use super::simulation::is_simulated;
+
 trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
@@ -104,11 +106,13 @@ impl dyn Net {
     /// The endpoint of a connection that is probed when it is silent with calls on it, and in the end given
     /// up, and with it its calls.
     pub fn kept_alive(&self, endpoint: Endpoint) -> Endpoint {
-        endpoint
-            .http2_keep_alive_interval(self.keepalive())
-            .keep_alive_timeout(self.keepalive())
-            // Their number is bounded too, and this is measured by the real clock.
-            .http2_reset_stream_duration(RESET_STREAMS_KEPT)
+        let endpoint =
+            endpoint.http2_keep_alive_interval(self.keepalive()).keep_alive_timeout(self.keepalive());
+        // How long frames of a call that was given up are expected is measured by the real clock.
+        match is_simulated() {
+            true => endpoint.http2_reset_stream_duration(RESET_STREAMS_KEPT),
+            false => endpoint,
+        }
     }
 
     /// A lazy channel to `addr`, which connects when first used and again after it broke.
@@ -133,7 +137,7 @@ pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 
 const KEEPALIVE: Duration = Duration::from_secs(2);
 
-/// How long frames of a call that was given up are expected, and passed over.
+/// So long in a simulation that it does not matter.
 const RESET_STREAMS_KEPT: Duration = Duration::from_secs(24 * 3600);
 
 /// TCP without delay.

@@ -24,10 +24,10 @@ const PAUSE: Duration = Duration::from_millis(5);
 
 /// Leases that one proposal ends. Many at once are ended in several steps, so that no single entry holds up
 /// the writes behind it.
-const LEASES_MAX: usize = 256;
+const LEASES_MAX: usize = 64;
 
 /// Keys that one proposal deletes, unless a single lease has more: those go in one revision.
-const KEYS_MAX: usize = 512;
+const KEYS_MAX: usize = 128;
 
 /// How long the end of leases may take to be committed before another proposal follows it.
 const PATIENCE: Duration = Duration::from_secs(5);

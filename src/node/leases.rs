@@ -10,7 +10,7 @@ use crate::{
     error::Error,
     raft::types::Peer,
     recipes::LeaseApi,
-    state::{GrantLease, LeaseRecord, Operation, Outcome},
+    state::{GrantLease, LeaseRecord, MADE_IDS, Operation, Outcome},
     types::{
         CallOptions, Grant, Granted, KeptAlive, LeaseId, LeaseInfo, LeaseList, LeaseSummary, Level, NodeId,
         Revoked, WriteAnswer,
@@ -40,6 +40,12 @@ impl LeaseApi for Node {
         if grant.session && grant.id != 0 {
             return Err(Error::Invalid(format!(
                 "id is {}: a session's id is made by the cluster, so that it never was another's",
+                grant.id
+            )));
+        }
+        if grant.id >= MADE_IDS {
+            return Err(Error::Invalid(format!(
+                "id is {}: ids from {MADE_IDS} on are made by the cluster; choose a lower one",
                 grant.id
             )));
         }

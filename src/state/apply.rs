@@ -235,7 +235,9 @@ impl<'a> Execution<'a> {
 
     fn end_exactly(&mut self, doomed: &Doomed) -> Option<u64> {
         let granted_at = self.batch.leases.get(doomed.lease)?.granted_at;
-        if [0, granted_at].contains(&doomed.granted_at) { self.end(doomed.lease) } else { None }
+        // 0 on either side: from before it was kept, and members may differ in which side that is.
+        let meant = doomed.granted_at == 0 || granted_at == 0 || doomed.granted_at == granted_at;
+        if meant { self.end(doomed.lease) } else { None }
     }
 
     /// Ends a lease, if it exists; gives how many keys went with it.

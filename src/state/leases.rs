@@ -43,8 +43,9 @@ const KIND_ACKNOWLEDGE: u8 = 3;
 const KIND_RESPOND: u8 = 4;
 const KIND_GRANT: u8 = 5;
 
-/// Ids that are made here are above this; those that clients choose may be too.
-const MADE_IDS: LeaseId = 1 << 62;
+/// Ids of leases that are made here are from this on. Whoever proposes one that a client chose sees to it
+/// that it is below.
+pub const MADE_IDS: LeaseId = 1 << 62;
 
 /// One change of the table; a list of them, from the empty table on, is the table.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -71,6 +71,7 @@ pub use self::{
     command::{Applied, Command, Doomed, Expire, GrantLease, Operation, Outcome, Refusal},
     compaction::{Compactor, Step},
     history::{History, HistoryBounds},
+    leases::MADE_IDS,
     machine::{Committed, LeaseChange, StateMachine},
     overlay::ApplyBatch,
     reader::{Hashed, LeaseRecord, Page, PageQuery, StateReader},

@@ -223,7 +223,7 @@ fn p99(latencies: &[Duration]) -> Duration {
 
 async fn count(client: &Client) -> u64 {
     let range = Range { count_only: true, ..Range::new(KeyRange::prefix("storm/")) };
-    client.range(range, Level::Eventual.into(), patient()).await.expect("a count").result.count
+    client.range(range, Level::Linearizable.into(), patient()).await.expect("a count").result.count
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -23,8 +23,8 @@ use quorate::{
         convert::{RequestKind, from_status},
         v1::{self, election_client::ElectionClient, watch_client::WatchClient},
     },
-    recipes::{LockOptions, Recipes, WatchApi},
-    types::{KeyRange, Level, NodeId, Watch, WatchUpdate},
+    recipes::{KvApi, LockOptions, Recipes, WatchApi},
+    types::{CallOptions, KeyRange, Level, NodeId, Put, Watch, WatchUpdate},
 };
 use tokio::sync::mpsc;
 
@@ -62,6 +62,48 @@ async fn every_reader_hears_every_event_once_while_its_member_is_killed() {
     println!("{kills} kills of the member that the readers are connected to");
     assert!(kills > 0, "nothing was killed: the run is too short");
     readers.finish(&cluster, written).await;
+}
+
+/// The middle of so many puts, one after the other.
+async fn put_p50(client: &Client, puts: usize) -> Duration {
+    let mut took = Vec::new();
+    for _ in 0..puts {
+        let began = Instant::now();
+        let put = Put { key: "other".into(), value: "v".into(), ..Put::default() };
+        client.put(put, CallOptions::default()).await.expect("a put");
+        took.push(began.elapsed());
+    }
+    took.sort_unstable();
+    took[took.len() / 2]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn watchers_of_other_keys_cost_a_put_nothing() {
+    let many = setting("QUORATE_WATCH_KEYS", 500);
+    let cluster = Cluster::three().await;
+    let client = connect(&cluster);
+    let puts = 400;
+    put_p50(&client, puts).await;
+    let before = put_p50(&client, puts).await;
+    let mut watches = Vec::new();
+    for n in 0..many {
+        let mut watch =
+            client.watch(Watch::new(KeyRange::key(format!("watched/{n}")))).await.expect("a stream");
+        let first = tokio::time::timeout(SOON, watch.next()).await.expect("soon");
+        assert!(matches!(first, Some(Ok(WatchUpdate::Created(_)))), "{first:?}");
+        watches.push(watch);
+    }
+    let with = put_p50(&client, puts).await;
+    drop(watches);
+    let after = put_p50(&client, puts).await;
+    println!(
+        "a put: p50 {before:?}; beside {many} watchers of other keys {with:?}; without them again {after:?}"
+    );
+    // A scan of all watches by each put would cost more than that; the machine's noise does not.
+    assert!(
+        with < before.max(after) * 3 + Duration::from_millis(3),
+        "{with:?}, else {before:?} and {after:?}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

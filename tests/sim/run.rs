@@ -102,6 +102,7 @@ fn random(setup: &Setup) -> Report {
     sim.client(CLIENTS, workload::run(clients.clone()));
     let healed = length.saturating_sub(Duration::from_secs(2));
     let mut nemesis = Nemesis::new(clients.clone(), setup.seed, (healed, setup.without.to_vec()));
+    clients.history().healed = healed;
     let ended = drive(&mut sim, |sim| {
         if setup.faults {
             nemesis.tick(sim);

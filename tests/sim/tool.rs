@@ -211,21 +211,23 @@ fn tests() -> Vec<Trial> {
     for scenario in scenarios::all().into_iter().filter(|scenario| scenario.mutant.is_some()) {
         tests.push(Trial::test(format!("unprotected::{}", scenario.name), move || catches(&scenario)));
     }
-    for mutant in RANDOM {
-        tests.push(Trial::test(format!("unprotected::{}", mutant.name()), move || falls(mutant)));
+    for (mutant, parts) in RANDOM {
+        tests.push(Trial::test(format!("unprotected::{}", mutant.name()), move || falls(mutant, parts)));
     }
     tests
 }
 
 /// Bugs that no script leads to for sure, and random faults do: S1 among them.
-const RANDOM: [Mutant; 1] = [Mutant::SnapshotBeforeDurable];
+const RANDOM: [(Mutant, Parts); 2] = [
+    (Mutant::SnapshotBeforeDurable, Parts { kv: true, locks: false, leases: false, watches: false }),
+    (Mutant::GuardIgnored, Parts { kv: false, locks: true, leases: false, watches: false }),
+];
 
 /// With how many seeds at most.
 const RANDOM_SEEDS: u64 = 150;
 
-fn falls(mutant: Mutant) -> Result<(), Failed> {
-    // Storage is what it is about: without the rest a run is short.
-    let parts = Parts { kv: true, locks: false, leases: false, watches: false };
+/// With the part of the workload that it is about: so a run is short.
+fn falls(mutant: Mutant, parts: Parts) -> Result<(), Failed> {
     let setup = |seed| Setup { mutant: Some(mutant), parts, ..Setup::of(seed) };
     match (1..=RANDOM_SEEDS).any(|seed| !run(&setup(seed)).violations.is_empty()) {
         true => Ok(()),

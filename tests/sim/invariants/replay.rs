@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use quorate::{
     log::Record,
     raft::{codec, types::EntryPayload},
-    state::{Applied, Command, Event, Operation, Position, StateMachine, StateReader},
+    state::{Applied, Command, Event, LeaseChange, Operation, Position, StateMachine, StateReader},
     storage::MemoryEngine,
     types::Revision,
 };
@@ -19,20 +19,20 @@ pub struct Replayed {
     /// By index.
     pub commands: BTreeMap<u64, Replay>,
     pub events: BTreeMap<Revision, Vec<Event>>,
+    /// When each lease ended, by whatever command.
+    pub ended: BTreeMap<u64, Duration>,
 }
 
 /// One command and what it gave.
 pub struct Replay {
     pub command: Arc<Command>,
     pub applied: Applied,
-    /// When it was first known to be committed.
-    pub committed: Duration,
 }
 
 /// Applies the entries. The error says what is wrong with them.
 pub fn replay(entries: &[LedgerEntry]) -> Result<Replayed, String> {
     let mut machine = StateMachine::open(Arc::new(MemoryEngine::new())).map_err(|e| e.to_string())?;
-    let (mut commands, mut events) = (BTreeMap::new(), BTreeMap::new());
+    let (mut commands, mut events, mut ended) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for entry in entries {
         let at = Position { term: entry.at.term, index: entry.at.index };
         let record = Record { at: entry.at, payload: entry.payload.clone() };
@@ -46,15 +46,20 @@ pub fn replay(entries: &[LedgerEntry]) -> Result<Replayed, String> {
             EntryPayload::Normal(proposal) => {
                 let command = proposal.command().clone();
                 let applied = machine.apply(&mut batch, at, &keeping(&command)).map_err(|e| e.to_string())?;
-                commands.insert(at.index, Replay { command, applied, committed: entry.committed });
+                commands.insert(at.index, Replay { command, applied });
             }
         }
         let committed = machine.commit(batch).map_err(|e| e.to_string())?;
+        for change in committed.leases {
+            if let LeaseChange::Ended { lease } = change {
+                ended.insert(lease, entry.committed);
+            }
+        }
         for event in committed.events {
             events.entry(event.revision).or_insert_with(Vec::new).push(event);
         }
     }
-    Ok(Replayed { state: machine.reader(), commands, events })
+    Ok(Replayed { state: machine.reader(), commands, events, ended })
 }
 
 /// The command, but for compaction, which makes no revision and of which the reference wants to know nothing.

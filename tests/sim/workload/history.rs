@@ -14,6 +14,8 @@ pub struct History {
     pub watched: Vec<Watched>,
     pub tokens: Vec<Token>,
     pub leases: Vec<Leased>,
+    /// When the faults had ended.
+    pub healed: Duration,
 }
 
 /// One request.

@@ -220,6 +220,6 @@ impl Worker {
             }
             Err(error) => Outcome::Failed(error),
         };
-        self.note(level.name(), began, Call::Read { range, level }, outcome);
+        self.note(&format!("read {level}"), began, Call::Read { range, level }, outcome);
     }
 }

@@ -33,6 +33,7 @@ pub async fn work(clients: Arc<Clients>, prefix: &'static str, slow: bool) {
             .world
             .trace
             .event(&format!("c{worker}"), format!("has heard up to {}: {told:?}", watched.until));
+        let watched_began = watched.from != 0;
         clients.history().watched.push(watched);
         match told {
             Ok(()) => return clients.cover("watch ok"),
@@ -40,6 +41,12 @@ pub async fn work(clients: Arc<Clients>, prefix: &'static str, slow: bool) {
             Err(Error::Compacted { .. }) => {
                 clients.cover("watch compacted");
                 start_revision = 0;
+            }
+            Err(error) if watched_began && now() <= deadline => {
+                let what = format!(
+                    "watches: one that had begun ended, though the client goes on by itself: {error}"
+                );
+                return clients.world.trace.violation(what);
             }
             Err(error) => clients.cover(format!("watch {}", super::Outcome::of(error).name())),
         }

@@ -119,6 +119,11 @@ impl Member {
         let known = {
             let mut state = self.state();
             let known = state.told;
+            if known > Some(upto.index) {
+                world
+                    .trace
+                    .violation(format!("monotonic: n{} commits {} after {known:?}", self.id, upto.index));
+            }
             state.told = known.max(Some(upto.index));
             known
         };
