@@ -1,7 +1,7 @@
 //! Known bugs, put back in on demand: what the simulator and the checker must catch, or they are worth
 //! nothing.
 //!
-//! Only with the feature `mutants`, which no release has; without it [`Mutant::is_on`] is `false` for the
+//! Only with the feature `mutants`, which no release has; without it `Mutant::is_on` is `false` for the
 //! compiler too.
 
 /// A bug.
