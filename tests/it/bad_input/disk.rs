@@ -101,7 +101,11 @@ async fn a_full_disk_loses_nothing_that_was_acknowledged() {
     }
     assert!(acknowledged < 1_000, "100 MB fit into 32 MB");
     // Refused or ended: either way it says so, and comes back when there is space.
-    assert!(cluster.log(1).contains("make space, then start again"), "it should say that the disk is full");
+    eventually("it says that the disk is full", SOON, async || {
+        let says = cluster.log(1).contains("make space, then start again");
+        if says { Ok(()) } else { Err("it does not".to_owned()) }
+    })
+    .await;
     cluster.kill(1);
     let refused = cli::finish(cluster.serve_command(1, &[])).expect(3).stderr;
     assert!(refused.contains("disk full under ") && refused.contains("make space"), "{refused}");
