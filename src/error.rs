@@ -1,6 +1,6 @@
 //! The error that callers see, of a [`crate::Node`] and of a client alike: it says what the caller can do.
 
-use std::time::Duration;
+use std::{any::Any, time::Duration};
 
 use bytes::Bytes;
 
@@ -263,6 +263,12 @@ fn hint(leader: &Option<LeaderHint>) -> String {
 
 /// Bytes of a key that an error shows.
 const SHOWN_BYTES: usize = 64;
+
+/// What a panic said, if it was text.
+pub fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or(panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+}
 
 /// A key in printable form, cut when it is long.
 pub(crate) fn shown(key: &[u8]) -> String {

@@ -1,7 +1,6 @@
 //! Work that waits for a disk, or computes for long, beside the tasks.
 
 use std::{
-    any::Any,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
@@ -11,15 +10,16 @@ use std::{
 use tokio::task::{JoinHandle, spawn_blocking};
 
 use super::simulation::is_simulated;
+use crate::error::panic_text;
 
 /// Does `work` on a thread where it may block. It begins at once and is done to its end, whether or not
 /// anyone awaits it. On a thread that simulates it is done before this returns: no simulated time passes.
 pub fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Blocking<T> {
     match is_simulated() {
         false => Blocking::Thread(spawn_blocking(work)),
-        true => {
-            Blocking::Done(Some(catch_unwind(AssertUnwindSafe(work)).map_err(|panic| Lost(text(&*panic)))))
-        }
+        true => Blocking::Done(Some(
+            catch_unwind(AssertUnwindSafe(work)).map_err(|panic| Lost(panic_text(&*panic).to_owned())),
+        )),
     }
 }
 
@@ -54,11 +54,6 @@ impl<T: Send + 'static> Future for Blocking<T> {
             },
         }
     }
-}
-
-fn text(panic: &(dyn Any + Send)) -> String {
-    let text = panic.downcast_ref::<String>().map(String::as_str);
-    text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("it panicked").to_owned()
 }
 
 #[cfg(test)]

@@ -25,6 +25,7 @@ use super::{
     view::{Plan, View},
     writer,
 };
+use crate::error::panic_text;
 
 /// Operations on their way to a backend.
 pub(super) struct Queue {
@@ -303,9 +304,7 @@ impl Inner {
 /// error of a write, nothing is written afterwards.
 fn guarded<T>(call: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<&str>().copied();
-        let text = text.or(panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message");
-        Err(io::Error::other(format!("the log store panicked: {text}")))
+        Err(io::Error::other(format!("the log store panicked: {}", panic_text(&*panic))))
     })
 }
 

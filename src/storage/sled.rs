@@ -24,6 +24,7 @@ use bytes::Bytes;
 use sled::{Db, IVec};
 
 use super::{Batch, Engine, EngineError, Pair};
+use crate::error::panic_text;
 
 /// Bytes of one segment of sled's log. A page of its tree that outgrows a quarter of it goes to a file of its
 /// own, rewritten whole at each change. The state's blocks are 8 KiB, and a page holds up to 17.
@@ -143,7 +144,7 @@ fn guarded<T>(what: &str, call: impl FnOnce() -> sled::Result<T>) -> Result<T, E
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(Ok(value)) => Ok(value),
         Ok(Err(error)) => Err(failed(what, error)),
-        Err(panic) => Err(panicked(what, message(&*panic))),
+        Err(panic) => Err(panicked(what, panic_text(&*panic))),
     }
 }
 
@@ -173,11 +174,6 @@ fn panicked(what: &str, message: &str) -> EngineError {
         }
         None => EngineError::Damaged(format!("sled {what} panicked: {message}")),
     }
-}
-
-fn message(panic: &(dyn std::any::Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or(panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
 }
 
 /// sled's buffer as ours, without a copy.
@@ -226,7 +222,7 @@ mod tests {
             Err(io::Error::from_raw_os_error(28).into())
         }
         let refused = catch_unwind(|| write().expect("sled unwraps it"));
-        let EngineError::Io { error, .. } = panicked("write", message(&*refused.expect_err("a panic")))
+        let EngineError::Io { error, .. } = panicked("write", panic_text(&*refused.expect_err("a panic")))
         else {
             panic!("not taken for an IO error");
         };

@@ -9,10 +9,7 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 use rand::{RngExt, SeedableRng, rngs::SmallRng, seq::IndexedRandom};
 use turmoil::Sim;
 
-use crate::{
-    workload::Clients,
-    world::{Loss, World, ms},
-};
+use crate::world::{Loss, World, ms};
 
 /// Faults at once.
 const AT_ONCE: usize = 3;
@@ -47,7 +44,6 @@ enum Kind {
 
 /// Draws and ends faults.
 pub struct Nemesis {
-    clients: Arc<Clients>,
     world: Arc<World>,
     rng: SmallRng,
     without: Vec<String>,
@@ -60,19 +56,9 @@ pub struct Nemesis {
 
 impl Nemesis {
     /// Faults until `ends`, but for those that are named in `without`.
-    pub fn new(clients: Arc<Clients>, seed: u64, (ends, without): (Duration, Vec<String>)) -> Nemesis {
-        let world = clients.world.clone();
+    pub fn new(world: Arc<World>, seed: u64, (ends, without): (Duration, Vec<String>)) -> Nemesis {
         let rng = SmallRng::seed_from_u64(seed ^ 0xfa17);
-        Nemesis {
-            clients,
-            world,
-            rng,
-            without,
-            active: Vec::new(),
-            next: Duration::from_secs(3),
-            ends,
-            healed: false,
-        }
+        Nemesis { world, rng, without, active: Vec::new(), next: Duration::from_secs(3), ends, healed: false }
     }
 
     /// Called between two steps of the simulation.
@@ -125,7 +111,7 @@ impl Nemesis {
             return;
         }
         let lasts = ms(self.rng.random_range(100..5000));
-        self.clients.cover(format!("fault {}", kind.name()));
+        self.world.cover(format!("fault {}", kind.name()));
         self.note(sim, &format!("{kind:?} for {lasts:?}"));
         self.strike(sim, &kind);
         self.active.push(Fault { kind, ends: sim.elapsed() + lasts });
@@ -246,7 +232,7 @@ impl Nemesis {
                 if again { ", starts" } else { "" }
             ),
         );
-        self.clients.cover(if lost > 0 { "crash that lost writes" } else { "crash" });
+        self.world.cover(if lost > 0 { "crash that lost writes" } else { "crash" });
     }
 
     /// Sets every link as the faults say.

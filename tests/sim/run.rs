@@ -7,7 +7,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use quorate::{env, mutant};
+use quorate::{env, error::panic_text, mutant};
 use turmoil::Sim;
 
 use crate::{
@@ -101,7 +101,7 @@ fn random(setup: &Setup) -> Report {
     let mut sim = build(&world, setup.seed);
     sim.client(CLIENTS, workload::run(clients.clone()));
     let healed = length.saturating_sub(Duration::from_secs(2));
-    let mut nemesis = Nemesis::new(clients.clone(), setup.seed, (healed, setup.without.to_vec()));
+    let mut nemesis = Nemesis::new(world.clone(), setup.seed, (healed, setup.without.to_vec()));
     clients.history().healed = healed;
     let ended = drive(&mut sim, |sim| {
         if setup.faults {
@@ -163,8 +163,7 @@ pub fn drive(sim: &mut Sim<'static>, mut between: impl FnMut(&mut Sim<'static>))
             Ok(Ok(false)) => between(sim),
             Ok(Err(error)) => return Err(format!("a host failed: {error}")),
             Err(panic) => {
-                let text = panic.downcast_ref::<String>().map(String::as_str);
-                let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("?");
+                let text = panic_text(&*panic);
                 return Err(format!("a task panicked at {:?}: {text}", sim.elapsed()));
             }
         }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use quorate::{
-    state::{Operation, Outcome as Applied},
+    state::Operation,
     types::{Op as TxnOp, Txn},
 };
 
@@ -15,15 +15,11 @@ use crate::workload::{Call, History, Outcome};
 pub fn applications(replayed: &Replayed) -> BTreeMap<String, Vec<u64>> {
     let mut marks: BTreeMap<String, Vec<u64>> = BTreeMap::new();
     for (index, replay) in &replayed.commands {
-        if let Some(mark) = mark(replay).filter(|_| took_effect(replay)) {
+        if let Some(mark) = mark(replay).filter(|_| replay.took_effect()) {
             marks.entry(mark).or_default().push(*index);
         }
     }
     marks
-}
-
-fn took_effect(replay: &Replay) -> bool {
-    !replay.applied.deduplicated && !matches!(replay.applied.outcome, Applied::Refused(_))
 }
 
 fn mark(replay: &Replay) -> Option<String> {

@@ -1,13 +1,10 @@
 //! Locks: tokens increase with every grant, no two are sure to hold at once, and a counter that is only
 //! added to under guards loses nothing (Burrows, "The Chubby lock service", section 2.4, on sequencers).
 
-use quorate::state::{Operation, Outcome as Applied};
+use quorate::state::Operation;
 
 use super::replay::Replayed;
-use crate::workload::History;
-
-/// The key that is counted in.
-const COUNTER: &[u8] = b"counter";
+use crate::workload::{COUNTER, History, counted};
 
 pub fn check(history: &History, replayed: &Replayed) -> Vec<String> {
     let mut violations = counter(replayed);
@@ -46,12 +43,10 @@ fn counter(replayed: &Replayed) -> Vec<String> {
     let mut last = 0;
     for (index, replay) in &replayed.commands {
         let Operation::Put(put) = &replay.command.op else { continue };
-        let effect = !replay.applied.deduplicated && !matches!(replay.applied.outcome, Applied::Refused(_));
-        if put.key != COUNTER || !effect {
+        if put.key != COUNTER || !replay.took_effect() {
             continue;
         }
-        let text = String::from_utf8_lossy(&put.value).into_owned();
-        let count = text.split(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0u64);
+        let (text, count) = (String::from_utf8_lossy(&put.value), counted(&put.value));
         if count != last + 1 {
             violations.push(format!("guards: {text:?} at index {index} follows {last}"));
         }

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, time::Duration};
 use quorate::types::{Level, Limits, Range, Revision};
 
 use super::replay::Replayed;
-use crate::workload::{Call, History, Op, Outcome, Read};
+use crate::workload::{Call, History, Op, Outcome};
 
 /// How much two clocks may differ in rate: as the configuration says.
 const DRIFT: f64 = 0.05;
@@ -102,20 +102,18 @@ fn fresh(op: &Op, (writes, all): (&Floor, &Floor)) -> Option<String> {
                 too_old("staleness bound", read.revision, writes.before(then))
             });
             proved.or_else(|| {
-                promised(*level, op, read, all).and_then(|floor| too_old(level.name(), read.revision, floor))
+                promised(*level, op, all).and_then(|floor| too_old(level.name(), read.revision, floor))
             })
         }
         _ => None,
     }
 }
 
-fn promised(level: Level, op: &Op, _read: &Read, all: &Floor) -> Option<Revision> {
+fn promised(level: Level, op: &Op, all: &Floor) -> Option<Revision> {
     match level {
         Level::Bounded { max_age } => Some(all.before(op.began.saturating_sub(max_age.mul_f64(1.0 + DRIFT)))),
         Level::Session { min_revision } => Some(min_revision),
-        Level::LeaderLocal | Level::Eventual => None,
-        level if is_strong(level) => Some(all.before(op.began)),
-        _ => None,
+        level => is_strong(level).then(|| all.before(op.began)),
     }
 }
 

@@ -6,7 +6,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use quorate::{
     log::Record,
     raft::{codec, types::EntryPayload},
-    state::{Applied, Command, Event, LeaseChange, Operation, Position, StateMachine, StateReader},
+    state::{Applied, Command, Event, LeaseChange, Operation, Outcome, Position, StateMachine, StateReader},
     storage::MemoryEngine,
     types::Revision,
 };
@@ -27,6 +27,13 @@ pub struct Replayed {
 pub struct Replay {
     pub command: Arc<Command>,
     pub applied: Applied,
+}
+
+impl Replay {
+    /// Whether it was applied here: neither a stored answer nor a refusal.
+    pub fn took_effect(&self) -> bool {
+        !self.applied.deduplicated && !matches!(self.applied.outcome, Outcome::Refused(_))
+    }
 }
 
 /// Applies the entries. The error says what is wrong with them.

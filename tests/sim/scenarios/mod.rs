@@ -26,7 +26,7 @@ use turmoil::Sim;
 use crate::{
     nemesis::CLIENTS,
     run::{Report, build, drive, judge, simulating},
-    workload::{self, Call, Clients, Op, Outcome, Parts, Plan, Read},
+    workload::{self, Call, Clients, Op, Outcome, Parts, Plan},
     world::{Loss, Member, World, client_addr, ms, now},
 };
 
@@ -203,14 +203,7 @@ impl Stage {
         let mark = format!("{}{}", self.mark(), ".".repeat(padding));
         let put = Put { key: key.to_owned().into(), value: mark.clone().into(), ..Put::default() };
         let began = now();
-        let outcome = match client.put(put, CallOptions::default()).await {
-            Ok(answer) => Outcome::Written {
-                revision: answer.header.revision,
-                index: answer.write.log_index,
-                stored: false,
-            },
-            Err(error) => Outcome::of(error),
-        };
+        let outcome = Outcome::written(client.put(put, CallOptions::default()).await);
         self.note(began, Call::Write { mark, session: false }, outcome)
     }
 
@@ -226,17 +219,8 @@ impl Stage {
         let range = Range::new(KeyRange::prefix("k"));
         let consistency = Consistency { level, route: Route::Member(id) };
         let began = now();
-        let outcome = match client.range(range.clone(), consistency, CallOptions::default()).await {
-            Ok(answer) => Outcome::Read(Read {
-                member: answer.evidence.served_by,
-                revision: answer.header.revision,
-                pairs: answer.result.kvs,
-                count: answer.result.count,
-                more: answer.result.more,
-                bound: answer.evidence.staleness_bound,
-            }),
-            Err(error) => Outcome::Failed(error),
-        };
+        let answer = client.range(range.clone(), consistency, CallOptions::default()).await;
+        let outcome = Outcome::read(answer);
         self.note(began, Call::Read { range, level }, outcome)
     }
 

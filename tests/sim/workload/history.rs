@@ -4,7 +4,7 @@ use std::{fmt, time::Duration};
 
 use quorate::{
     Error,
-    types::{Level, Range, Revision, Watch, WatchEvent},
+    types::{Level, Range, RangeAnswer, Revision, Watch, WatchEvent, WriteAnswer},
 };
 
 /// Everything that clients did and saw.
@@ -125,6 +125,42 @@ impl Outcome {
             Outcome::Written { .. } | Outcome::Read(_) => "ok",
             Outcome::Failed(_) => "failed",
             Outcome::Unknown(_) => "unknown",
+        }
+    }
+
+    /// What became of a write.
+    pub fn written<T>(answer: Result<WriteAnswer<T>, Error>) -> Outcome {
+        match answer {
+            Ok(WriteAnswer { header, write, .. }) => Outcome::Written {
+                revision: header.revision,
+                index: write.log_index,
+                stored: write.deduplicated,
+            },
+            Err(error) => Outcome::of(error),
+        }
+    }
+
+    /// What became of a read.
+    pub fn read(answer: Result<RangeAnswer, Error>) -> Outcome {
+        match answer {
+            Ok(RangeAnswer { header, result, evidence }) => Outcome::Read(Read {
+                member: evidence.served_by,
+                revision: header.revision,
+                pairs: result.kvs,
+                count: result.count,
+                more: result.more,
+                bound: evidence.staleness_bound,
+            }),
+            Err(error) => Outcome::Failed(error),
+        }
+    }
+
+    /// The revision that was told.
+    pub fn revision(&self) -> Option<Revision> {
+        match self {
+            Outcome::Written { revision, .. } => Some(*revision),
+            Outcome::Read(read) => Some(read.revision),
+            Outcome::Failed(_) | Outcome::Unknown(_) => None,
         }
     }
 

@@ -12,7 +12,7 @@ use quorate::{
 };
 use rand::{RngExt, rngs::SmallRng};
 
-use super::{Call, Clients, Op, Outcome, Read, pause};
+use super::{Call, Clients, Op, Outcome, pause};
 use crate::world::{ms, now};
 
 /// Keys that all clients share: few, so that they meet.
@@ -133,7 +133,7 @@ impl Worker {
             let options = self.options();
             let compacted = self.client.compact(upto, options).await;
             let outcome = compacted.err().map_or("ok", |error| Outcome::of(error).name());
-            self.clients.cover(format!("compact {outcome}"));
+            self.clients.world.cover(format!("compact {outcome}"));
         }
     }
 
@@ -149,24 +149,14 @@ impl Worker {
         began: std::time::Duration,
         answer: Result<WriteAnswer<T>, Error>,
     ) {
-        let outcome = match answer {
-            Ok(answer) => {
-                self.seen = self.seen.max(answer.header.revision);
-                let write = answer.write;
-                Outcome::Written {
-                    revision: answer.header.revision,
-                    index: write.log_index,
-                    stored: write.deduplicated,
-                }
-            }
-            Err(error) => Outcome::of(error),
-        };
+        let outcome = Outcome::written(answer);
         self.note(kind, began, Call::Write { mark, session: self.sessions }, outcome);
     }
 
     fn note(&mut self, kind: &str, began: std::time::Duration, call: Call, outcome: Outcome) {
+        self.seen = self.seen.max(outcome.revision().unwrap_or(0));
         self.clients.world.trace.event(&format!("c{}", self.number), format!("{call}: {outcome}"));
-        self.clients.cover(format!("{kind} {}", outcome.name()));
+        self.clients.world.cover(format!("{kind} {}", outcome.name()));
         let op = Op { client: self.number, began, ended: now(), call, outcome };
         self.clients.history().ops.push(op);
     }
@@ -206,20 +196,7 @@ impl Worker {
             CallOptions { timeout: Some(ms(self.rng.random_range(200..2000))), ..CallOptions::default() };
         let began = now();
         let answer = self.client.range(range.clone(), Consistency { level, route }, options).await;
-        let outcome = match answer {
-            Ok(answer) => {
-                self.seen = self.seen.max(answer.header.revision);
-                Outcome::Read(Read {
-                    member: answer.evidence.served_by,
-                    revision: answer.header.revision,
-                    pairs: answer.result.kvs,
-                    count: answer.result.count,
-                    more: answer.result.more,
-                    bound: answer.evidence.staleness_bound,
-                })
-            }
-            Err(error) => Outcome::Failed(error),
-        };
+        let outcome = Outcome::read(answer);
         self.note(&format!("read {level}"), began, Call::Read { range, level }, outcome);
     }
 }

@@ -13,6 +13,7 @@ use super::{Call, Clients, Op, Outcome, history::Token, pause};
 use crate::world::{ms, now};
 
 const NAME: &str = "lock";
+/// The key that is counted in.
 pub const COUNTER: &str = "counter";
 
 /// One client: takes the lock, adds, gives it back, and sometimes comes late.
@@ -27,11 +28,11 @@ pub async fn work(clients: Arc<Clients>, number: u64) {
         let guard = match client.lock(options).await {
             Ok(guard) => guard,
             Err(error) => {
-                clients.cover(format!("lock {}", Outcome::of(error).name()));
+                clients.world.cover(format!("lock {}", Outcome::of(error).name()));
                 continue;
             }
         };
-        clients.cover("lock ok");
+        clients.world.cover("lock ok");
         let granted = now();
         let stale = guard.guard();
         for _ in 0..rng.random_range(1..4) {
@@ -56,6 +57,12 @@ pub async fn work(clients: Arc<Clients>, number: u64) {
     }
 }
 
+/// The number in a value of the counter, in front of who wrote it.
+pub fn counted(value: &[u8]) -> u64 {
+    let text = String::from_utf8_lossy(value);
+    text.split(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0)
+}
+
 /// Reads the counter, and writes one more, as long as the lock is held. False: nobody knows whether it did;
 /// what was read next under this lock might lie before that.
 async fn add(
@@ -67,22 +74,13 @@ async fn add(
     let read =
         client.range(Range::new(KeyRange::key(COUNTER)), Consistency::default(), options.clone()).await;
     let Ok(read) = read else { return true };
-    let value =
-        read.result.kvs.first().map_or(String::new(), |kv| String::from_utf8_lossy(&kv.value).into_owned());
-    let count: u64 = value.split(' ').next().and_then(|count| count.parse().ok()).unwrap_or(0);
+    let count = read.result.kvs.first().map_or(0, |kv| counted(&kv.value));
     let mark = format!("{} l{number}.{serial}", count + 1);
     let put = Put { key: COUNTER.into(), value: mark.clone().into(), ..Put::default() };
     let began = now();
-    let outcome = match client.guarded(guard).put(put, options).await {
-        Ok(answer) => Outcome::Written {
-            revision: answer.header.revision,
-            index: answer.write.log_index,
-            stored: answer.write.deduplicated,
-        },
-        Err(error) => Outcome::of(error),
-    };
+    let outcome = Outcome::written(client.guarded(guard).put(put, options).await);
     clients.world.trace.event(&format!("c{number}"), format!("adds {mark}: {outcome}"));
-    clients.cover(format!("add {}", outcome.name()));
+    clients.world.cover(format!("add {}", outcome.name()));
     let session = number % 2 == 0;
     let op = Op { client: number, began, ended: now(), call: Call::Write { mark, session }, outcome };
     let known = !matches!(op.outcome, Outcome::Unknown(_));
@@ -99,7 +97,7 @@ async fn come_late(clients: &Clients, client: &Client, stale: Guard) {
             "guards: a write under a lock that was given back was applied at index {}",
             answer.write.log_index
         )),
-        Err(Error::LockLost { .. }) => clients.cover("late refused"),
-        Err(_) => clients.cover("late unanswered"),
+        Err(Error::LockLost { .. }) => clients.world.cover("late refused"),
+        Err(_) => clients.world.cover("late unanswered"),
     }
 }

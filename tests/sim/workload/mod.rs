@@ -15,7 +15,8 @@ use std::{
 use quorate::client::{Client, ClientBuilder};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
-pub use self::history::{Call, History, Op, Outcome, Read, Watched};
+pub use self::history::{Call, History, Op, Outcome, Watched};
+pub use self::locks::{COUNTER, counted};
 use crate::world::{World, client_addr, ms, now};
 
 /// How long a cluster may take, once healed, until everything works.
@@ -66,11 +67,6 @@ impl Clients {
 
     pub fn history(&self) -> MutexGuard<'_, History> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Counts something that happened: what a sweep must reach.
-    pub fn cover(&self, cell: impl Into<String>) {
-        self.world.cover(cell);
     }
 
     /// Whether clients go on.

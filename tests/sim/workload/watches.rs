@@ -36,10 +36,10 @@ pub async fn work(clients: Arc<Clients>, prefix: &'static str, slow: bool) {
         let watched_began = watched.from != 0;
         clients.history().watched.push(watched);
         match told {
-            Ok(()) => return clients.cover("watch ok"),
+            Ok(()) => return clients.world.cover("watch ok"),
             // It was too slow for compaction: it begins anew, at the present.
             Err(Error::Compacted { .. }) => {
-                clients.cover("watch compacted");
+                clients.world.cover("watch compacted");
                 start_revision = 0;
             }
             Err(error) if watched_began && now() <= deadline => {
@@ -48,7 +48,7 @@ pub async fn work(clients: Arc<Clients>, prefix: &'static str, slow: bool) {
                 );
                 return clients.world.trace.violation(what);
             }
-            Err(error) => clients.cover(format!("watch {}", super::Outcome::of(error).name())),
+            Err(error) => clients.world.cover(format!("watch {}", super::Outcome::of(error).name())),
         }
         if now() > deadline {
             return clients.world.trace.violation("liveness: a watch does not come to its end".to_owned());
