@@ -1,0 +1,29 @@
+//! Histories, and what they prove: `quorate check`, and the judge of `quorate torture`.
+//!
+//! A [`History`] is what clients did and saw, with one clock for all of them. [`check`] answers with
+//! [`Findings`]: a verdict, the smallest set of operations that shows it, and for each consistency level how
+//! often which guarantee was put to the test and failed. Nothing here knows how the store works; only the
+//! promises of `docs/consistency.md`.
+//!
+//! The tiers, from cheap to dear:
+//!
+//! | tier | what | needs |
+//! |---|---|---|
+//! | T0 | well-formed; nothing is read that nobody wrote | values |
+//! | T1 | an order by revision that explains every answer and respects real time: exact, O(n log n) | revisions |
+//! | T2 | linearizability of each key by values alone, which does not trust our own revisions | unique values help |
+//! | T3 | cycles of transactions over lists (Elle) | list-append |
+//! | T4 | watches, leases, locks and elections | their rows |
+//! | levels | what each level gave and promised, and how stale it was | revisions |
+//!
+//! Two rules are kept everywhere. An operation whose outcome is unknown may have taken effect at any time
+//! after its call, or never: it is not a failure, and no verdict rests on either. And a search that reaches
+//! its deadline or its memory cap says [`Verdict::Unknown`]: it never guesses.
+
+pub mod history;
+pub mod verdict;
+
+pub use self::{
+    history::History,
+    verdict::{Findings, Verdict},
+};
