@@ -23,7 +23,11 @@
 pub mod append;
 pub mod format;
 pub mod history;
+pub mod lease;
+pub mod lock;
+mod promises;
 pub mod verdict;
+pub mod watch;
 
 pub use self::{
     history::History,
