@@ -25,6 +25,8 @@ pub mod history;
 mod index;
 mod options;
 pub mod verdict;
+mod wellformed;
+mod witness;
 
 use self::index::Index;
 pub use self::{
@@ -38,6 +40,8 @@ pub use self::{
 pub fn check(history: &History, options: &Options) -> Findings {
     let mut findings = Findings::default();
     let index = Index::new(history);
-    let _ = (index, options, &mut findings);
+    wellformed::check(&index, &mut findings);
+    let replay = witness::check(&index, &mut findings);
+    let _ = (options, replay);
     findings
 }
