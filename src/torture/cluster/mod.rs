@@ -14,17 +14,10 @@ use std::{
     time::Duration,
 };
 
-use futures::future::join_all;
-
 pub use self::disk::SmallDisk;
 use self::{process::Process, proxy::Network};
-use super::TortureError;
-use crate::{
-    client::{Client, ClientBuilder},
-    env::CLOCK_VARIABLE,
-    pb::v1::StatusResponse,
-    types::{CallOptions, NodeId},
-};
+use super::{TortureError, onlooker::Onlooker};
+use crate::{env::CLOCK_VARIABLE, types::NodeId};
 
 /// How long a member may take to be ready after it was started.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -53,7 +46,6 @@ struct Member {
     listen: String,
     dir: PathBuf,
     process: Option<Process>,
-    paused: bool,
     disk: Option<SmallDisk>,
 }
 
@@ -62,7 +54,7 @@ pub struct Cluster {
     spec: Spec,
     members: BTreeMap<NodeId, Member>,
     network: Network,
-    client: Client,
+    onlooker: Onlooker,
 }
 
 impl Cluster {
@@ -78,8 +70,8 @@ impl Cluster {
         let peers = members.iter().map(|(id, member)| (*id, member.peer_addr.clone())).collect();
         let listens = members.iter().map(|(id, member)| (*id, member.listen.clone())).collect();
         let network = Network::start(&peers, &listens).await.map_err(TortureError::io("cannot start proxies"))?;
-        let client = ClientBuilder::new(listens.into_values()).sessions(false).build()?;
-        let mut cluster = Cluster { spec, members, network, client };
+        let onlooker = Onlooker::new(listens)?;
+        let mut cluster = Cluster { spec, members, network, onlooker };
         for id in cluster.ids() {
             cluster.launch(id)?;
         }
@@ -103,11 +95,6 @@ impl Cluster {
     pub fn endpoints(&self) -> Vec<String> {
         let addr = |id: &NodeId| self.network.client_addr(*id).map(str::to_owned);
         self.members.keys().filter_map(addr).collect()
-    }
-
-    /// Where a member listens for clients, past the network: for who looks on.
-    pub fn listen_addr(&self, id: NodeId) -> Option<&str> {
-        self.members.get(&id).map(|member| member.listen.as_str())
     }
 
     /// Where a member keeps its data.
@@ -135,11 +122,6 @@ impl Cluster {
     pub fn is_alive(&mut self, id: NodeId) -> bool {
         let process = self.members.get_mut(&id).and_then(|member| member.process.as_mut());
         process.is_some_and(Process::is_alive)
-    }
-
-    /// Whether a member is frozen.
-    pub fn is_paused(&self, id: NodeId) -> bool {
-        self.members.get(&id).is_some_and(|member| member.paused)
     }
 
     /// Starts a member that does not run; does not wait for it.
@@ -188,7 +170,7 @@ impl Cluster {
     pub async fn ready_within(&mut self, id: NodeId, within: Duration) -> Result<(), TortureError> {
         let until = tokio::time::Instant::now() + within;
         loop {
-            let why = match self.status(id).await {
+            let why = match self.onlooker.status(id).await {
                 Ok(status) if status.ready => return Ok(()),
                 Ok(_) => "it says so".to_owned(),
                 Err(error) => error.to_string(),
@@ -202,24 +184,12 @@ impl Cluster {
         }
     }
 
-    /// What a member says of itself, asked past the network.
-    ///
-    /// # Errors
-    /// That it does not answer within half a second.
-    pub async fn status(&self, id: NodeId) -> Result<StatusResponse, TortureError> {
-        let member = self.members.get(&id).ok_or_else(|| unknown(id))?;
-        let options = CallOptions { timeout: Some(Duration::from_millis(500)), ..CallOptions::default() };
-        Ok(self.client.status(&member.listen, options).await?)
-    }
-
     /// Ends a member at once, as `kill -9` does. Whether it ran.
     ///
     /// # Errors
     /// If the signal cannot be sent.
     pub fn kill(&mut self, id: NodeId) -> Result<bool, TortureError> {
-        let member = self.member(id)?;
-        member.paused = false;
-        let Some(mut process) = member.process.take() else { return Ok(false) };
+        let Some(mut process) = self.member(id)?.process.take() else { return Ok(false) };
         process.kill().map_err(TortureError::io(&format!("cannot kill member {id}")))
     }
 
@@ -234,38 +204,28 @@ impl Cluster {
     }
 
     /// Freezes a member. Whether it is seen to stand still.
-    pub async fn pause(&mut self, id: NodeId) -> bool {
-        let Ok(member) = self.member(id) else { return false };
-        member.paused = match &member.process {
+    pub async fn pause(&self, id: NodeId) -> bool {
+        match self.members.get(&id).and_then(|member| member.process.as_ref()) {
             Some(process) => process.pause().await,
             None => false,
-        };
-        member.paused
-    }
-
-    /// Lets a frozen member go on.
-    pub fn resume(&mut self, id: NodeId) {
-        if let Ok(member) = self.member(id) {
-            member.paused = false;
-            member.process.as_ref().inspect(|process| process.resume());
         }
     }
 
-    /// Who leads, by what the members say of themselves: the one in the highest term.
-    pub async fn leader(&self) -> Option<(NodeId, u64)> {
-        let answers = join_all(self.members.keys().map(|id| self.status(*id))).await;
-        let leads = answers.into_iter().flatten().filter(|status| status.leader_id == status.id);
-        leads.map(|status| (status.id, status.header.map_or(0, |header| header.term))).max_by_key(|led| led.1)
+    /// Lets a frozen member go on.
+    pub fn resume(&self, id: NodeId) {
+        if let Some(process) = self.members.get(&id).and_then(|member| member.process.as_ref()) {
+            process.resume();
+        }
+    }
+
+    /// Who looks on, past the network.
+    pub fn onlooker(&self) -> &Onlooker {
+        &self.onlooker
     }
 
     /// A member's own disk, if it has one.
     pub fn disk(&self, id: NodeId) -> Option<&SmallDisk> {
         self.members.get(&id)?.disk.as_ref()
-    }
-
-    /// The client that looks on, past the network.
-    pub fn onlooker(&self) -> &Client {
-        &self.client
     }
 
     fn member(&mut self, id: NodeId) -> Result<&mut Member, TortureError> {
@@ -287,6 +247,6 @@ impl Member {
             let none = || io::Error::new(io::ErrorKind::AddrInUse, "no free port on the loopback interface");
             ports::free_addr().ok_or_else(none).map_err(TortureError::io("cannot place a member"))
         };
-        Ok(Member { peer_addr: addr()?, listen: addr()?, dir, process: None, paused: false, disk })
+        Ok(Member { peer_addr: addr()?, listen: addr()?, dir, process: None, disk })
     }
 }

@@ -109,7 +109,7 @@ impl Stage {
 
     /// Forgets old revisions.
     pub(super) async fn compact(&self) -> Struck {
-        let client = self.cluster.lock().await.onlooker().clone();
+        let client = self.cluster.lock().await.onlooker().client().clone();
         let revision = self.recorder.acknowledged().saturating_sub(KEPT).max(1);
         let done = client.compact(revision, options()).await;
         Struck::new(format!("everything before revision {revision} is forgotten"), &[], done.is_ok())

@@ -159,10 +159,13 @@ impl FromStr for Kind {
     }
 }
 
+/// A cluster that several faults work on at a time.
+pub type Shared = Arc<tokio::sync::Mutex<Cluster>>;
+
 /// What faults work on.
 #[derive(Clone)]
 pub struct Stage {
-    pub cluster: Arc<tokio::sync::Mutex<Cluster>>,
+    pub cluster: Shared,
     pub recorder: Arc<Recorder>,
     /// Cancelled when everything is to be healed.
     pub heal: CancellationToken,
@@ -181,9 +184,7 @@ pub struct Struck {
 }
 
 impl Stage {
-    pub fn new(cluster: Cluster, recorder: Arc<Recorder>, heal: CancellationToken) -> Stage {
-        let nodes = cluster.ids().len();
-        let cluster = Arc::new(tokio::sync::Mutex::new(cluster));
+    pub fn new(cluster: Shared, recorder: Arc<Recorder>, heal: CancellationToken, nodes: usize) -> Stage {
         Stage { cluster, recorder, heal, busy: Arc::default(), nodes }
     }
 
@@ -229,7 +230,7 @@ impl Stage {
 
     /// The members that a fault strikes, which are its own until it ends. `None`: it must not happen now.
     async fn claim(&self, planned: &Planned) -> Option<Vec<NodeId>> {
-        let leader = self.cluster.lock().await.leader().await.map(|(leader, _)| leader);
+        let leader = self.cluster.lock().await.onlooker().leader().await.map(|(leader, _)| leader);
         let mut busy = self.busy();
         if planned.kind.takes_all_members() {
             let all: Vec<NodeId> = (1..=self.nodes as u64).collect();
@@ -244,6 +245,24 @@ impl Stage {
             return (room && busy.insert(victim)).then(|| vec![victim]);
         }
         Some(vec![victim])
+    }
+
+    /// Ends whatever is wrong, once no fault goes on any more.
+    pub async fn put_right(&self) {
+        let nodes = {
+            let cluster = self.cluster.lock().await;
+            cluster.network().heal();
+            for id in cluster.ids() {
+                cluster.resume(id);
+                if let Err(error) = cluster.set_clock(id, 1.0, Duration::ZERO) {
+                    tracing::warn!(%error, "a clock stays wrong");
+                }
+                // Most are not filled.
+                let _ = cluster.disk(id).map(|disk| disk.relieve());
+            }
+            cluster.ids()
+        };
+        self.start(&nodes).await;
     }
 
     /// Lets time pass with something wrong.

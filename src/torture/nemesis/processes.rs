@@ -55,7 +55,7 @@ impl Stage {
     async fn until_ready(&self, id: NodeId) -> bool {
         for _ in 0..200 {
             let mut cluster = self.cluster.lock().await;
-            if cluster.status(id).await.is_ok_and(|status| status.ready) {
+            if cluster.onlooker().status(id).await.is_ok_and(|status| status.ready) {
                 return true;
             }
             if !cluster.is_alive(id) || self.heal.is_cancelled() {

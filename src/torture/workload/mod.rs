@@ -12,20 +12,21 @@ mod locks;
 mod registers;
 mod watches;
 
-use std::{fmt, str::FromStr, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, fmt, str::FromStr, sync::Arc, time::Duration};
 
-use futures::future::BoxFuture;
+use futures::{StreamExt, future::BoxFuture};
 use rand::{SeedableRng, rngs::SmallRng};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 pub use self::actor::options;
-use self::actor::{Actor, Means};
+use self::actor::{Actor, Means, text};
 use super::recorder::Recorder;
 use crate::{
+    check::history::Text,
     client::{Client, ClientBuilder},
     error::Error,
-    types::{Level, NodeId},
+    types::{KeyRange, Level, NodeId, Scan},
 };
 
 /// A part of the workload.
@@ -193,6 +194,33 @@ impl Workload {
             tasks.spawn(role(Actor::new(part, means)));
         }
         Ok(tasks)
+    }
+
+    /// Reads everything once more, by whoever answers.
+    ///
+    /// # Errors
+    /// If not everything can be read.
+    pub async fn last_reads(&self, recorder: &Arc<Recorder>) -> Result<(), Error> {
+        let means = Means {
+            client: self.client(false)?,
+            recorder: recorder.clone(),
+            rng: SmallRng::seed_from_u64(self.seed),
+            pace: Duration::ZERO,
+            stop: CancellationToken::new(),
+        };
+        let scan = Scan { keys: KeyRange::all(), revision: 0, keys_only: true };
+        let mut chunks = means.client.scan(scan, Level::Linearizable.into(), options()).await?.chunks;
+        let mut prefixes = BTreeSet::new();
+        while let Some(pairs) = chunks.next().await {
+            let ours = |key: &Text| self.parts.iter().any(|part| key.starts_with(part.name()));
+            let keys = pairs?.into_iter().map(|kv| text(&kv.key)).filter(ours);
+            prefixes.extend(keys.filter_map(|key| Some(Text::from(&key[..=key.rfind('/')?]))));
+        }
+        let mut actor = Actor::new("last", means);
+        for prefix in prefixes {
+            actor.range(Level::Linearizable.into(), &prefix).await;
+        }
+        Ok(())
     }
 
     fn client(&self, sessions: bool) -> Result<Client, Error> {
