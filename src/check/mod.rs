@@ -21,6 +21,7 @@
 //! its deadline or its memory cap says [`Verdict::Unknown`]: it never guesses.
 
 pub mod history;
+pub mod report;
 pub mod verdict;
 
 pub use self::{
