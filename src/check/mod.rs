@@ -25,6 +25,7 @@ pub mod format;
 pub mod history;
 mod index;
 mod options;
+pub mod report;
 pub mod verdict;
 mod wellformed;
 mod witness;

@@ -100,7 +100,11 @@ pub fn obey(path: PathBuf) {
                 && let Some((rate, jumped)) = read(&text)
             {
                 set(rate, jumped);
-                tracing::warn!(rate, jumped_ms = jumped.as_millis() as u64, "this member's clock is put wrong");
+                tracing::warn!(
+                    rate,
+                    jumped_ms = jumped.as_millis() as u64,
+                    "this member's clock is put wrong"
+                );
             }
             last = text;
             thread::sleep(LOOK);

@@ -102,7 +102,8 @@ impl Summary {
             out: options.out.clone(),
         };
         for fault in &history.faults {
-            let kind = serde_json::to_value(fault.kind).ok().and_then(|kind| kind.as_str().map(str::to_owned));
+            let kind =
+                serde_json::to_value(fault.kind).ok().and_then(|kind| kind.as_str().map(str::to_owned));
             let counts = summary.faults_by_kind.entry(kind.unwrap_or_default()).or_default();
             *counts = (counts.0 + 1, counts.1 + u64::from(fault.landed));
         }
@@ -114,7 +115,9 @@ impl Summary {
         let void = self.void(options);
         self.verdict = match judged {
             Verdict::Violated => Outcome::Violated,
-            _ if diverged.is_some() || self.lost_with_fencing.is_some_and(|lost| lost > 0) => Outcome::Violated,
+            _ if diverged.is_some() || self.lost_with_fencing.is_some_and(|lost| lost > 0) => {
+                Outcome::Violated
+            }
             _ if !void.is_empty() => Outcome::Void,
             Verdict::Unknown => Outcome::Unknown,
             Verdict::Ok => Outcome::Ok,
@@ -200,4 +203,3 @@ fn value_of(operation: &Operation, counter: &str) -> Option<u64> {
     let (_, found) = found.iter().find(|(key, _)| **key == *counter)?;
     found.value.split(' ').next()?.parse().ok()
 }
-

@@ -6,13 +6,7 @@ pub mod ports;
 mod process;
 pub mod proxy;
 
-use std::{
-    collections::BTreeMap,
-    fs, io,
-    path::PathBuf,
-    process::Command,
-    time::Duration,
-};
+use std::{collections::BTreeMap, fs, io, path::PathBuf, process::Command, time::Duration};
 
 pub use self::disk::SmallDisk;
 use self::{process::Process, proxy::Network};
@@ -69,7 +63,8 @@ impl Cluster {
         }
         let peers = members.iter().map(|(id, member)| (*id, member.peer_addr.clone())).collect();
         let listens = members.iter().map(|(id, member)| (*id, member.listen.clone())).collect();
-        let network = Network::start(&peers, &listens).await.map_err(TortureError::io("cannot start proxies"))?;
+        let network =
+            Network::start(&peers, &listens).await.map_err(TortureError::io("cannot start proxies"))?;
         let onlooker = Onlooker::new(listens)?;
         let mut cluster = Cluster { spec, members, network, onlooker };
         for id in cluster.ids() {
@@ -200,7 +195,10 @@ impl Cluster {
     /// If the signal cannot be sent.
     pub async fn stop(&mut self, id: NodeId) -> Result<bool, TortureError> {
         let Some(mut process) = self.member(id)?.process.take() else { return Ok(false) };
-        process.stop(Duration::from_secs(15)).await.map_err(TortureError::io(&format!("cannot stop member {id}")))
+        process
+            .stop(Duration::from_secs(15))
+            .await
+            .map_err(TortureError::io(&format!("cannot stop member {id}")))
     }
 
     /// Freezes a member. Whether it is seen to stand still.

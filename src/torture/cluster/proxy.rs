@@ -308,10 +308,7 @@ async fn copy(
     weather: watch::Receiver<Weather>,
 ) -> io::Result<()> {
     let (depart, arrive) = mpsc::channel(ON_THE_WAY_MAX);
-    tokio::try_join!(
-        send_off(source, depart, link, weather.clone()),
-        deliver(sink, arrive, link, weather),
-    )?;
+    tokio::try_join!(send_off(source, depart, link, weather.clone()), deliver(sink, arrive, link, weather),)?;
     Ok(())
 }
 

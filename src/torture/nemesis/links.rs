@@ -67,7 +67,11 @@ impl Disturbance {
                     true => (Trouble::Delay(Duration::from_millis(delay)), format!("{delay} ms late")),
                     false => (Trouble::Throttle(rate), format!("{} KB/s", rate / 1000)),
                 };
-                Disturbance { what: format!("links of {name}: {what}"), directions: all, trouble: Some(trouble) }
+                Disturbance {
+                    what: format!("links of {name}: {what}"),
+                    directions: all,
+                    trouble: Some(trouble),
+                }
             }
             Kind::Drop => {
                 let links = all.into_iter().chain(Network::between(&[victim], &[CLIENTS])).collect();
@@ -98,7 +102,8 @@ impl Disturbance {
                 distance.min(members.len() - distance) > 1
             };
             let pairs = (0..members.len()).flat_map(|a| (0..members.len()).map(move |b| (a, b)));
-            let directions = pairs.filter(|(a, b)| apart(*a, *b)).map(|(a, b)| (members[a], members[b])).collect();
+            let directions =
+                pairs.filter(|(a, b)| apart(*a, *b)).map(|(a, b)| (members[a], members[b])).collect();
             return Disturbance {
                 what: format!("each reaches its neighbours only: {}", names(&members)),
                 directions,

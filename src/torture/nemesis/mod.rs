@@ -20,7 +20,7 @@ use std::{
 use tokio::{task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-pub use self::plan::{Plan, Planned, Victim};
+pub use self::plan::{Plan, Planned};
 use super::{cluster::Cluster, recorder::Recorder};
 use crate::{
     check::history::{Fault, FaultKind},

@@ -151,7 +151,12 @@ impl Actor {
     }
 
     /// Sets a key, unless a lock was lost. `Some(false)`: it was.
-    pub async fn write_guarded(&mut self, lock: &str, guard: &Guard, (key, value): (&str, Text)) -> Option<bool> {
+    pub async fn write_guarded(
+        &mut self,
+        lock: &str,
+        guard: &Guard,
+        (key, value): (&str, Text),
+    ) -> Option<bool> {
         let put = Put { key: bytes(key), value: bytes(&value), ..Put::default() };
         let with_guard = CallOptions { guards: vec![guard.clone()], ..options() };
         let (key, token) = (key.into(), guard.fencing_token);
@@ -219,11 +224,8 @@ impl Actor {
     pub async fn cas(&mut self, key: &str, old: Option<Text>, new: Text) -> Option<bool> {
         let condition = Condition { key: key.into(), expected: Expected::Value(old.clone()) };
         let put = Put { key: bytes(key), value: bytes(&new), ..Put::default() };
-        let txn = Txn {
-            compares: vec![compare_of(&condition)],
-            then_ops: vec![Op::Put(put)],
-            ..Txn::default()
-        };
+        let txn =
+            Txn { compares: vec![compare_of(&condition)], then_ops: vec![Op::Put(put)], ..Txn::default() };
         let client = self.client.clone();
         let asked = Action::Cas { key: key.into(), old, new, swapped: None };
         let answer = self.record((asked, None), client.txn(txn, options()), |answer, action| {

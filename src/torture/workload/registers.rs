@@ -62,4 +62,3 @@ async fn read(mut actor: Actor, level: Level, nodes: Vec<NodeId>) {
         }
     }
 }
-

@@ -40,7 +40,7 @@ async fn watch(mut actor: Actor, prefix: &'static str) {
         let ended = tokio::time::timeout(life, follow(&actor, &mut log)).await;
         if let Ok(Err(error)) = ended {
             let compacted = match error {
-                Error::Compacted { oldest, .. } => Some(oldest),
+                Error::Compacted { compacted, .. } => Some(compacted),
                 _ => None,
             };
             log.take_down(&actor, 0, DeliveryKind::Cancelled { why: error.reason().into(), compacted });
