@@ -177,13 +177,11 @@ impl<'a> Run<'a, '_> {
     fn append(&mut self, key: Key, element: &'a str, (revision, by): (Revision, Option<u32>)) {
         let miscounted = self.miscounts(key, revision);
         let state = &mut self.states[key as usize];
-        let mut value = state.value.take().unwrap_or(Value::List(vec![]));
-        value.push(element);
-        let is_new = matches!(&value, Value::List(list) if list.len() == 1);
         let known = state.known;
-        if is_new {
-            state.set(Value::List(vec![]), revision);
-        }
+        // A list that is there stays there meanwhile: its creation is not now.
+        let grown = state.value.as_mut().map(|value| std::mem::replace(value, Value::List(vec![])));
+        let mut value = grown.unwrap_or(Value::List(vec![]));
+        value.push(element);
         state.set(value, revision);
         state.known = known;
         state.counted &= !miscounted;
