@@ -23,6 +23,7 @@
 mod effect;
 pub mod history;
 mod index;
+mod linear;
 mod options;
 pub mod verdict;
 mod wellformed;
@@ -42,6 +43,9 @@ pub fn check(history: &History, options: &Options) -> Findings {
     let index = Index::new(history);
     wellformed::check(&index, &mut findings);
     let replay = witness::check(&index, &mut findings);
-    let _ = (options, replay);
+    if options.model.is_none_or(Model::is_linear) {
+        linear::check(&index, options, &mut findings);
+    }
+    let _ = replay;
     findings
 }
