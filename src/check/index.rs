@@ -35,7 +35,9 @@ impl<'a> Index<'a> {
     /// Numbers the keys.
     pub fn new(history: &'a History) -> Self {
         let mut keys: HashMap<&str, Key> = HashMap::new();
-        let mut add = |key: &'a str| drop(keys.insert(key, 0));
+        let mut add = |key: &'a str| {
+            keys.insert(key, 0);
+        };
         history.operations.iter().for_each(|operation| effect::keys(&operation.action, |key| add(key)));
         for delivery in &history.deliveries {
             if let DeliveryKind::Events(events) = &delivery.kind {
@@ -44,7 +46,7 @@ impl<'a> Index<'a> {
         }
         let mut names: Vec<&str> = keys.keys().copied().collect();
         names.sort_unstable();
-        (0..).zip(&names).for_each(|(at, name)| drop(keys.insert(name, at)));
+        keys.extend(names.iter().copied().zip(0..));
         let told = history.operations.iter().map(Operation::revision).filter(|revision| *revision > 0);
         let mut index = Index {
             history,

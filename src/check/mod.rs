@@ -24,6 +24,8 @@ mod effect;
 pub mod format;
 pub mod history;
 mod index;
+mod levels;
+mod linear;
 mod options;
 pub mod report;
 pub mod verdict;
@@ -43,7 +45,11 @@ pub fn check(history: &History, options: &Options) -> Findings {
     let mut findings = Findings::default();
     let index = Index::new(history);
     wellformed::check(&index, &mut findings);
-    let replay = witness::check(&index, &mut findings);
-    let _ = (options, replay);
+    if let Some(replay) = witness::check(&index, &mut findings) {
+        levels::check(&index, &replay, &mut findings);
+    }
+    if options.model.is_none_or(Model::is_linear) {
+        linear::check(&index, options, &mut findings);
+    }
     findings
 }
