@@ -20,6 +20,7 @@
 //! after its call, or never: it is not a failure, and no verdict rests on either. And a search that reaches
 //! its deadline or its memory cap says [`Verdict::Unknown`]: it never guesses.
 
+pub mod append;
 mod effect;
 pub mod format;
 pub mod history;
@@ -51,5 +52,6 @@ pub fn check(history: &History, options: &Options) -> Findings {
     if options.model.is_none_or(Model::is_linear) {
         linear::check(&index, options, &mut findings);
     }
+    append::check(history, &mut findings);
     findings
 }
