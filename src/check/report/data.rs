@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::{
-    contrast::{Contrast, contrast},
+    contrast::{Contrast, contrast, millis},
     timeline::{Timeline, micros, timeline},
     words::{self, CLASSES},
 };
@@ -176,6 +176,9 @@ fn levels<'a>(history: &History, findings: &'a Findings, guarantees: &[&'static 
 
 /// The answer in a sentence.
 fn headline(findings: &Findings) -> String {
+    if findings.tiers.values().all(|tier| tier.checked == 0 && tier.verdict == Verdict::Ok) {
+        return "Nothing was checked.".to_owned();
+    }
     let broken: u64 = findings.tiers.values().map(|tier| tier.violations).sum();
     match findings.verdict() {
         Verdict::Ok => "Everything that was promised was kept.".to_owned(),
@@ -198,20 +201,18 @@ fn remarks(history: &History, findings: &Findings) -> Vec<String> {
     }
     for (level, guarantee, tally) in tallies(findings) {
         if tally.excused > 0 {
-            let times = grouped(tally.excused);
+            let times = counted(tally.excused);
             let assumption = tally.assumption.as_deref().unwrap_or("an assumption of the promise was broken");
-            remarks.push(format!(
-                "{level} did not give {guarantee} {times} times, and is excused: {assumption}."
-            ));
+            remarks.push(format!("{level} did not give {guarantee} {times}, and is excused: {assumption}."));
         }
     }
     let given: u64 =
         tallies(findings).filter(|(.., tally)| !tally.promised).map(|(.., tally)| tally.violations).sum();
     if given > 0 {
-        let times = grouped(given);
+        let times = counted(given);
         remarks.push(format!(
-            "{times} times a level did not give what it does not promise. That is the difference between \
-             levels, and breaks nothing."
+            "Levels did not give {times} what they do not promise. That is the difference between them, and \
+             breaks nothing."
         ));
     }
     if history.faults.is_empty() {
@@ -219,7 +220,9 @@ fn remarks(history: &History, findings: &Findings) -> Vec<String> {
     }
     let vain = history.faults.iter().filter(|fault| !fault.landed).count();
     if vain > 0 {
-        remarks.push(format!("{vain} of {} faults were not seen to have an effect.", history.faults.len()));
+        let all = history.faults.len();
+        let were = if vain == 1 { "was" } else { "were" };
+        remarks.push(format!("Of {all} faults, {vain} {were} not seen to have an effect."));
     }
     remarks
 }
@@ -229,6 +232,15 @@ fn tallies(findings: &Findings) -> impl Iterator<Item = (&'static str, &'static 
         .guarantees
         .iter()
         .flat_map(|(level, tallies)| tallies.iter().map(|(guarantee, tally)| (*level, *guarantee, tally)))
+}
+
+/// Once, twice, and so on.
+fn counted(times: u64) -> String {
+    match times {
+        1 => "once".to_owned(),
+        2 => "twice".to_owned(),
+        _ => format!("{} times", grouped(times)),
+    }
 }
 
 /// The number with a comma between thousands.
@@ -273,17 +285,15 @@ fn violations(findings: &Findings) -> Vec<ViolationRow<'_>> {
     findings.violations.iter().map(row).collect()
 }
 
+/// From cheap to dear, and the levels last.
 fn tiers(findings: &Findings) -> Vec<TierRow<'_>> {
-    findings
-        .tiers
-        .iter()
-        .map(|(name, tier)| TierRow {
-            name,
-            says: words::tier(name),
-            took_ms: (tier.took.as_micros() as f64) / 1_000.0,
-            tier,
-        })
-        .collect()
+    let nanos = |tier: &Tier| u64::try_from(tier.took.as_nanos()).unwrap_or(u64::MAX);
+    let rows = findings.tiers.iter();
+    let mut rows: Vec<TierRow<'_>> = rows
+        .map(|(name, tier)| TierRow { name, says: words::tier(name), took_ms: millis(nanos(tier)), tier })
+        .collect();
+    rows.sort_by_key(|row| row.name == "levels");
+    rows
 }
 
 fn faults(history: &History) -> Vec<FaultRow<'_>> {

@@ -43,7 +43,7 @@ function reveal() {
   $('timeline').focus({ preventScroll: true });
 }
 function showWindow(from, to) {
-  const pad = Math.max((to - from) * 0.15, 5000);
+  const pad = Math.max((to - from) * 0.25, 15000);
   setWindow(from - pad, to + pad);
   reveal();
 }
@@ -81,7 +81,7 @@ function showOperation(at) {
   if (at === undefined) return;
   choose(at);
   scrollTo([at]);
-  showWindow(OPS.call[at] - 40000, opEnd(at) + 40000);
+  showWindow(OPS.call[at] - 30000, opEnd(at) + 30000);
 }
 
 // Violations in order of time.
@@ -114,7 +114,8 @@ function known(at) {
   return [
     ['operation', `#${OPS.index[at]} ${OPS.verbs[OPS.verb[at]]} ${OPS.subjects[OPS.subject[at]]} ${OPS.detail[at]}`],
     ['outcome', OUTCOMES[OPS.outcome[at]] + (reason ? `: ${reason}` : '')],
-    ['broken', (BROKEN.get(at) || []).map((number) => DATA.violations[number].anomaly).join(', ')],
+    ['broken', (BROKEN.get(at) || []).map((number) => DATA.violations[number])
+      .map((violation) => `${violation.anomaly}: ${violation.why}`).join(' ')],
     ['called', `${seconds(OPS.call[at], 1)}, took ${millis(OPS.took[at] / 1000)}`],
     ['level', OPS.class[at] < 8 ? level + (more[level] || '') : ''],
     ['served', served && served !== level ? served : ''],
@@ -135,9 +136,7 @@ const fields = (pairs) => el('dl', { class: 'fields' },
 
 function choose(at) {
   VIEW.chosen = at;
-  const reasons = at === null ? [] : (BROKEN.get(at) || []).map((number) => DATA.violations[number]);
-  $('details').replaceChildren(...(at === null ? [] : [el('div', { class: 'panel' }, fields(known(at)),
-    reasons.map((violation) => el('p', {}, el('span', { class: 'reason' }, violation.anomaly), ` ${violation.why}`)))]));
+  $('details').replaceChildren(...(at === null ? [] : [el('div', { class: 'panel' }, fields(known(at)))]));
   redraw();
 }
 // The neighbour of the chosen operation in its lane.
@@ -348,8 +347,8 @@ function remember() {
   }, 200);
 }
 function restore() {
-  const asked = new URLSearchParams(location.hash.includes('=') ? location.hash.slice(1) : '');
-  setTheme(asked.get('theme') || '');
+  const asked = new URLSearchParams(location.hash.slice(1));
+  setTheme(asked.get('theme') || document.documentElement.dataset.theme || '');
   if (asked.has('v')) showViolation(Math.min(Number(asked.get('v')) || 0, DATA.violations.length - 1));
   const at = asked.has('op') ? PLACE.get(Number(asked.get('op'))) : undefined;
   if (at !== undefined) showOperation(at);
@@ -396,7 +395,7 @@ function start() {
   pointerActions();
   keyActions();
   minimapActions();
-  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => setTheme(''));
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => setTheme(document.documentElement.dataset.theme || ''));
   window.addEventListener('resize', drawAll);
   window.addEventListener('beforeprint', drawAll);
   window.addEventListener('hashchange', restore);

@@ -351,7 +351,10 @@ impl Run {
                  </script><b>it</b> must have seen it.",
                 stale / MS
             );
-            let operations = vec![index - 3, index];
+            let newest = self.log[from..now].iter().find(|change| change.1 == key).map(|change| &*change.2);
+            let wrote = |one: &&Operation| matches!(&one.action, Action::Write { value, .. } if Some(&**value) == newest);
+            let write = self.history.operations.iter().find(wrote).map_or(0, |one| one.index);
+            let operations = vec![write, index];
             let level = Some(level);
             self.findings.violated(Violation {
                 tier: "levels",
@@ -389,7 +392,7 @@ impl Run {
     fn locked(&mut self, client: u64, call: Nanos, latency: Nanos) -> Nanos {
         let ret = call + latency;
         let lock = || "jobs".into();
-        let (gives_up, comes_late) = (self.random(3) == 0, self.random(40) == 0);
+        let gives_up = self.random(3) == 0;
         match self.lock {
             Some((owner, token, _)) if owner == client && gives_up => {
                 self.lock = None;
@@ -397,6 +400,7 @@ impl Run {
             }
             Some((owner, token, _)) if owner == client => {
                 let sure_until = Some(ret + SECOND);
+                self.lock = Some((client, token, ret + SECOND));
                 self.push(
                     client,
                     (call, ret),
@@ -405,7 +409,7 @@ impl Run {
                 );
                 return ret + 150 * MS;
             }
-            Some((_, _, until)) if until > call && !comes_late => return call + 40 * MS,
+            Some((_, _, until)) if until > call => return call + 40 * MS,
             _ => {
                 let token = self.log.len() as u64 + 2;
                 self.lock = Some((client, token, ret + SECOND));

@@ -1,7 +1,7 @@
 'use strict';
 // A strip per level: each stale read by when it was called and how old it was.
 
-const STRIP = { left: 64, right: 10, top: 6, bottom: 16, hit: 9 };
+const STRIP = { left: 64, right: 10, top: 15, bottom: 16, hit: 9 };
 let strips = [];
 
 function showStaleness() {
@@ -24,7 +24,7 @@ function showStaleness() {
 
 function strip(level, points) {
   const stale = costOf(level).stale;
-  const canvas = el('canvas', { role: 'img', 'aria-label': `${level.name}: ${points.length} stale reads` });
+  const canvas = el('canvas', { role: 'img', title: 'Choose a dot to see the read in the timeline.', 'aria-label': `${level.name}: ${points.length} stale reads` });
   const label = el('span', { class: 'quiet num' });
   const head = el('div', { class: 'head' }, el('span', {}, swatch(level.class), el('b', {}, level.name)),
     el('span', { class: 'quiet num' }, `${plural(stale.reads, 'stale read', 'stale reads')}, ` +
@@ -65,6 +65,7 @@ function scale(canvas, most) {
 function drawStaleness() {
   const most = ageMax();
   for (const strip of strips) drawStrip(strip, most);
+  if (strips.length) nameFaults(strips[0]);
 }
 
 function drawStrip(strip, most) {
@@ -73,7 +74,7 @@ function drawStrip(strip, most) {
   const { x, y } = scale(canvas, most);
   strip.scale = { x, y };
   const bottom = y(AGE_MIN), right = x(END);
-  faultBands(context, x, STRIP.top, bottom - STRIP.top);
+  faultBands(context, x, 0, bottom);
   context.strokeStyle = colour('line');
   context.fillStyle = colour('quiet');
   context.textAlign = 'right';
@@ -90,15 +91,29 @@ function drawStrip(strip, most) {
   bound(context, strip, right);
   context.fillStyle = colour(`c${level.class}`);
   context.globalAlpha = points.length > 2000 ? 0.75 : 0.9;
-  const taken = new Set();
+  const taken = new Set(), side = points.length > 300 ? 3 : 5;
   for (const at of points) {
     const px = Math.round(x(OPS.call[PLACE.get(STALE.index[at])])), py = Math.round(y(STALE.stale[at]));
     const spot = px * 4096 + py;
     if (taken.has(spot)) continue;
     taken.add(spot);
-    context.fillRect(px - 1, py - 1, 3, 3);
+    context.fillRect(px - side / 2, py - side / 2, side, side);
   }
   context.globalAlpha = 1;
+}
+
+// The faults' kinds, above the first strip, as far as there is room for them.
+function nameFaults({ canvas, scale }) {
+  const context = canvas.getContext('2d');
+  context.fillStyle = colour('ink');
+  context.textAlign = 'left';
+  let free = 0;
+  for (const fault of DATA.faults) {
+    const x = Math.max(scale.x(fault.from), free), wide = context.measureText(fault.kind).width;
+    if (x > scale.x(fault.to ?? END) || x + wide > canvas.clientWidth) continue;
+    context.fillText(fault.kind, x + 2, 7);
+    free = x + wide + 8;
+  }
 }
 
 // What a bounded read asked for at most, where all asked for the same.
@@ -128,12 +143,23 @@ function nearest(strip, event) {
   return best;
 }
 
-function faultBands(context, x, top, height) {
-  for (const fault of DATA.faults) {
-    const from = x(fault.from), width = Math.max(x(fault.to ?? END) - from, 2);
-    context.globalAlpha = fault.landed ? 0.16 : 0.07;
-    context.fillStyle = colour('fault');
-    context.fillRect(from, top, width, height);
-    context.globalAlpha = 1;
+// Faults that overlap are shaded once. One that was not seen to have an effect is paler.
+const LANDED = merged(DATA.faults.filter((fault) => fault.landed));
+const IN_VAIN = merged(DATA.faults.filter((fault) => !fault.landed));
+function merged(faults) {
+  const spans = [];
+  for (const fault of [...faults].sort((a, b) => a.from - b.from)) {
+    const last = spans[spans.length - 1], to = fault.to ?? END;
+    if (last && fault.from <= last.to) last.to = Math.max(last.to, to);
+    else spans.push({ from: fault.from, to });
   }
+  return spans;
+}
+function faultBands(context, x, top, height, strength = 0.18) {
+  context.fillStyle = colour('fault');
+  for (const [spans, alpha] of [[LANDED, strength], [IN_VAIN, strength / 2]]) {
+    context.globalAlpha = alpha;
+    for (const { from, to } of spans) context.fillRect(x(from), top, Math.max(x(to) - x(from), 2), height);
+  }
+  context.globalAlpha = 1;
 }

@@ -116,7 +116,7 @@ function showMatrix() {
     $('matrix').append(el('p', { class: 'note' }, 'No guarantee was counted in this history.'));
     return;
   }
-  $('matrix-key').append(Object.entries(CELLS).map(([what, text]) =>
+  $('matrix-key').append(...Object.entries(CELLS).map(([what, text]) =>
     el('span', {}, el('i', { class: `swatch cell ${what}` }), text)));
   $('matrix').append(el('div', { class: 'scroll' }, el('table', { class: 'matrix cards' },
     el('thead', {}, el('tr', {}, el('th', { class: 'corner' }, 'Level'),
@@ -176,18 +176,18 @@ function answered(asked, ok, name) {
   const rate = asked === 0 ? 0 : ok / asked;
   const low = rate < 0.5 ? 'bad' : rate < 0.99 ? 'low' : '';
   return el('td', { 'data-name': name, title: `${grouped(ok)} of ${grouped(asked)} answered`, class: 'num' },
-    share(ok, asked), asked === 0 ? null : el('span', { class: 'quiet' }, ` of ${grouped(asked)}`),
+    share(ok, asked), asked === 0 ? null : el('span', { class: 'quiet small' }, ` of ${grouped(asked)}`),
     asked === 0 ? null : el('span', { class: `meter ${low}` }, el('i', { style: `width:${(100 * rate).toFixed(1)}%` })));
 }
 
 function showFindings() {
   $('violations').append(DATA.violations.length === 0
     ? el('p', { class: 'note' }, 'No broken promise was found.')
-    : el('ol', { class: 'violations' }, DATA.violations.map(violationItem)));
+    : el('ol', { class: 'violations' }, DATA.violations.map(violationItem)), more());
   $('tiers').append(table(
     [['tier'], ['question'], ['looked at', '', true], ['broken', '', true], ['verdict'], ['took', '', true]],
     DATA.tiers.map((tier) => [tier.name, tier.says, grouped(tier.checked), grouped(tier.violations),
-      tier.note ? `${tier.verdict}: ${tier.note}` : tier.verdict, millis(tier.took_ms)])));
+      tierVerdict(tier), tier.took_ms > 0 ? millis(tier.took_ms) : '–'])));
   $('faults').append(DATA.faults.length === 0 ? el('p', { class: 'note' }, 'Nothing.') : table(
     [['fault'], ['what'], ['from', '', true], ['to', '', true], ['had an effect'], ['breaks']],
     DATA.faults.map((fault) => [
@@ -200,8 +200,18 @@ function showFindings() {
     DATA.finals.map((state) => [`n${state.node}`, grouped(state.revision), el('code', {}, state.hash), same(state)])));
 }
 
+function tierVerdict({ verdict, note, checked }) {
+  const word = verdict === 'ok' && checked === 0 ? 'nothing to check' : verdict;
+  return note ? `${word}: ${note}` : word;
+}
 const same = (state) => DATA.finals.every((other) => other.hash === state.hash && other.revision === state.revision)
   ? 'the same everywhere' : 'differs';
+
+// Of one name only some are kept.
+function more() {
+  const counted = DATA.tiers.reduce((sum, tier) => sum + tier.violations, 0) - DATA.violations.length;
+  return counted > 0 ? el('p', { class: 'note' }, `${grouped(counted)} more of these names were counted and are not listed.`) : '';
+}
 
 function violationItem(violation, number) {
   return el('li', {},

@@ -68,16 +68,17 @@ function measure() {
   const left = width < 600 ? 46 : 152;
   const head = SIZE.axis + FAULT_LANES.count * SIZE.fault + (LEADERS.length ? SIZE.leader : 0) + SIZE.gap;
   const lanes = ROWS.reduce((sum, row) => sum + row.lanes.length, 0);
-  const room = Math.max(260, Math.min(window.innerHeight * 0.68, 720));
+  const room = Math.max(260, Math.min(window.innerHeight * 0.6, 720));
   const spare = (room - ROWS.length * SIZE.gap) / Math.max(lanes, 1);
   const lane = Math.max(SIZE.lane, Math.min(22, Math.floor(spare)));
-  let y = 0;
+  // Room for the flag of a violation in the first row.
+  let y = 8;
   for (const row of ROWS) {
     row.y = y;
     row.height = row.lanes.length * lane;
     y += row.height + SIZE.gap;
   }
-  layout = { width, left, head, lane, content: y, body: Math.max(60, Math.min(y, room)) };
+  layout = { width, left, head, lane, content: y, body: Math.max(60, y < room * 1.15 ? y : room) };
   layout.height = layout.head + layout.body;
   layout.scale = (width - left - SIZE.right);
 }
@@ -110,6 +111,7 @@ function drawTimeline() {
   context.beginPath();
   context.rect(layout.left, layout.head, layout.scale + SIZE.right, layout.body);
   context.clip();
+  faultBands(context, xOf, layout.head, layout.body);
   const visible = ROWS.filter((row) => yOf(row) < layout.height && yOf(row) + row.height > layout.head);
   for (const row of visible) {
     row.lanes.forEach((lane, number) => DRAW[row.kind](context, lane, yOf(row) + number * layout.lane, layout.lane));
@@ -279,8 +281,8 @@ function drawHolds(context, lane, y, height) {
     if (hold.from > VIEW.to) break;
     const left = Math.max(xOf(hold.from), layout.left - 4), right = Math.min(xOf(holdEnd(lane[number])), layout.width + 4);
     context.fillStyle = colour('c9');
-    context.fillRect(left, y + 2, Math.max(right - left, 2), height - 4);
-    const text = right - left > 30 ? cut(context, `p${hold.process} token ${hold.token}`, right - left - 8) : '';
+    context.fillRect(left, y + 2, Math.max(right - left - 1, 2), height - 4);
+    const text = right - left > 60 ? cut(context, `token ${hold.token}, process ${hold.process}`, right - left - 8) : '';
     context.fillStyle = colour('bg');
     context.textAlign = 'left';
     context.fillText(text, left + 4, y + height / 2 + 0.5);
@@ -290,24 +292,24 @@ function drawHolds(context, lane, y, height) {
 // Violations, the operations of the case at hand, the chosen one and the one under the pointer.
 function drawMarks(context, visible) {
   const busy = new Map();
-  const mark = (at, shade, text) => {
+  const mark = (at, shade, text, pad = 1) => {
     const row = ROWS_OF_OPS[OPS.row[at]];
     if (!visible.includes(row) || opEnd(at) < VIEW.from || OPS.call[at] > VIEW.to) return;
     const y = yOf(row) + OPS.lane[at] * layout.lane, x = xOf(OPS.call[at]);
     const wide = Math.max(xOf(opEnd(at)) - x, 3);
     context.strokeStyle = context.fillStyle = colour(shade);
     context.lineWidth = 2;
-    context.strokeRect(x - 1, y + 0.5, wide + 2, layout.lane - 1);
+    context.strokeRect(x - pad, y + 1.5 - pad, wide + 2 * pad, layout.lane - 3 + 2 * pad);
     context.lineWidth = 1;
     if (text) drawFlag(context, { text, x: Math.max(x, layout.left), y, shade, busy, row });
   };
   for (const [at, numbers] of BROKEN) mark(at, 'bad', DATA.violations[numbers[0]].anomaly);
   for (const at of VIEW.marked) if (!BROKEN.has(at)) mark(at, 'loose-ink', 'see below');
   if (VIEW.chosen !== null) {
-    mark(VIEW.chosen, 'ink', null);
+    mark(VIEW.chosen, 'ink', null, 3);
     if (OPS.outcome[VIEW.chosen] === 2) drawForever(context, VIEW.chosen);
   }
-  if (VIEW.hover && VIEW.hover.kind === 'session') mark(VIEW.hover.at, 'ink', null);
+  if (VIEW.hover && VIEW.hover.kind === 'session') mark(VIEW.hover.at, 'ink', null, 3);
 }
 const ROWS_OF_OPS = TIME.rows.map((row) => ROWS.find((one) => one.kind === 'session' && one.short === `s${row.session}`));
 
@@ -345,7 +347,8 @@ function drawHead(context) {
     action();
     context.restore();
   };
-  bands(() => faultBands(context, xOf, SIZE.axis, height - SIZE.axis));
+  bands(() => faultBands(context, xOf, head, height - head, 0.05));
+  bands(() => drawEdges(context));
   bands(() => DATA.faults.forEach((fault, number) => drawFault(context, fault, FAULT_LANES.lane[number])));
   bands(() => drawLeaders(context, head - SIZE.gap - SIZE.leader));
   context.fillStyle = context.strokeStyle = colour('quiet');
@@ -364,6 +367,20 @@ function drawHead(context) {
   line(context, 0, head - SIZE.gap / 2, width, head - SIZE.gap / 2);
 }
 
+// Where faults begin and end, through all rows.
+function drawEdges(context) {
+  context.strokeStyle = colour('fault');
+  context.setLineDash([2, 3]);
+  DATA.faults.forEach((fault, number) => {
+    const top = SIZE.axis + (FAULT_LANES.lane[number] + 1) * SIZE.fault;
+    for (const at of [fault.from, fault.to ?? END]) {
+      const x = Math.round(xOf(at)) + 0.5;
+      line(context, x, top, x, layout.height);
+    }
+  });
+  context.setLineDash([]);
+}
+
 function drawFault(context, fault, lane) {
   const from = xOf(fault.from), to = Math.max(xOf(fault.to ?? END), from + 2);
   if (to < layout.left || from > layout.width) return;
@@ -375,10 +392,11 @@ function drawFault(context, fault, lane) {
   context.globalAlpha = 1;
   context.fillStyle = colour('ink');
   context.textAlign = 'left';
-  const begin = Math.max(from, layout.left);
-  // A short fault's label may stand out to the right: its lane is free there.
-  const room = Math.max(to - begin, Math.min(xOf(fault.from + END / 12), layout.width) - begin);
-  context.fillText(cut(context, `${fault.kind} ${fault.what}`, room - 6), begin + 4, y + SIZE.fault / 2);
+  const begin = Math.max(from, layout.left), text = `${fault.kind} ${fault.what}`;
+  // A short fault's label stands to its right: its lane is free there.
+  const inside = to - begin - 8, beside = Math.min(xOf(fault.from + END / 12), layout.width) - to - 6;
+  const fits = context.measureText(text).width <= inside || inside >= beside;
+  context.fillText(cut(context, text, fits ? inside : beside), fits ? begin + 4 : to + 4, y + SIZE.fault / 2);
 }
 
 function drawLeaders(context, y) {

@@ -18,7 +18,7 @@ pub const CLASSES: [(&str, &str); 10] = [
     ("leader-local", "Whatever the member that believes to lead has. It may be wrong about leading."),
     ("eventual", "Whatever any member has, however old. Answers without a quorum too."),
     ("write", "Writes, and transactions that write: acknowledged once a majority has them on disk."),
-    ("coordination", "Locks, elections and leases."),
+    ("locks, leases", "Locks, elections and leases."),
 ];
 
 /// The class of writes in [`CLASSES`].
@@ -42,7 +42,7 @@ pub fn class(operation: &Operation) -> usize {
 pub fn class_named(name: &str) -> Option<usize> {
     let name = match name {
         "writes" => "write",
-        "lock" | "locks" | "leases" => "coordination",
+        "lock" | "locks" | "lease-grants" | "leases" => "locks, leases",
         other => other,
     };
     CLASSES.iter().position(|(known, _)| *known == name)
