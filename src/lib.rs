@@ -29,6 +29,8 @@ pub mod state;
 pub mod storage;
 #[cfg(feature = "cli")]
 pub mod telemetry;
+#[cfg(feature = "cli")]
+pub mod torture;
 pub mod types;
 pub mod watch;
 

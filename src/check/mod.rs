@@ -21,15 +21,50 @@
 //! its deadline or its memory cap says [`Verdict::Unknown`]: it never guesses.
 
 pub mod append;
+mod effect;
 pub mod format;
 pub mod history;
+mod index;
 pub mod lease;
+mod levels;
+mod linear;
 pub mod lock;
+mod options;
 mod promises;
+pub mod report;
 pub mod verdict;
 pub mod watch;
+mod wellformed;
+mod witness;
 
+use std::time::Instant;
+
+use self::index::Index;
 pub use self::{
     history::History,
+    options::{Model, Options},
     verdict::{Findings, Verdict},
 };
+
+/// Says whether the history keeps what was promised. Takes about a second for a million operations with
+/// revisions, and up to [`Options::deadline`] where a search is needed.
+pub fn check(history: &History, options: &Options) -> Findings {
+    let mut findings = Findings::default();
+    let index = Index::new(history);
+    wellformed::check(&index, &mut findings);
+    if let Some(replay) = witness::check(&index, &mut findings) {
+        levels::check(&index, &replay, &mut findings);
+    }
+    if options.model.is_none_or(Model::is_linear) {
+        linear::check(&index, options, &mut findings);
+    }
+    append::check(history, &mut findings);
+    let began = Instant::now();
+    watch::check(history, &mut findings);
+    lease::check(history, &mut findings);
+    lock::check(history, &mut findings);
+    if let Some(tier) = findings.tiers.get_mut(promises::TIER) {
+        tier.took = began.elapsed();
+    }
+    findings
+}

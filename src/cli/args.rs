@@ -8,7 +8,7 @@ use clap::{
     builder::{OsStringValueParser, TypedValueParser},
 };
 
-use super::{help, serve_args::ServeArgs};
+use super::{help, serve_args::ServeArgs, torture_command::TortureArgs};
 use crate::types::{Consistency, Guard, Level, Revision, Route, SortBy};
 
 /// The whole command line.
@@ -34,6 +34,9 @@ pub struct GlobalArgs {
     #[arg(default_value = "127.0.0.1:7401,127.0.0.1:7402,127.0.0.1:7403")]
     #[arg(hide_default_value = true, hide_env = true)]
     pub endpoints: Vec<String>,
+    /// Whether they were typed, rather than taken from the variable or the default.
+    #[arg(skip)]
+    pub endpoints_typed: bool,
     /// What a read must see: `get --help` [default: linearizable]
     #[arg(long, global = true, value_enum, default_value = "linearizable", value_name = "LEVEL")]
     #[arg(hide_possible_values = true, hide_default_value = true)]
@@ -188,6 +191,9 @@ pub enum Command {
     /// A hash of each member's state: equal states have equal hashes.
     #[command(after_help = help::HASH)]
     Hash(HashArgs),
+    /// Torture a cluster of real processes, and say which promises were kept.
+    #[command(after_help = help::TORTURE)]
+    Torture(TortureArgs),
     /// A completion script for a shell.
     #[command(after_help = help::COMPLETION)]
     Completion(CompletionArgs),

@@ -201,3 +201,24 @@ Examples:
   quorate completion bash > ~/.local/share/bash-completion/completions/quorate
   quorate completion zsh > ~/.zfunc/_quorate
   quorate completion fish > ~/.config/fish/completions/quorate.fish";
+
+pub(super) const TORTURE: &str = "\
+Starts a cluster of real processes on loopback ports, with a proxy on each link, lets clients do everything
+while things go wrong, heals it, and checks what they saw. With --endpoints it works on a cluster that runs
+already, and does it no harm. Leaves in --out: history.jsonl (for `quorate check`), report.html (open it in
+a browser), summary.json, and of each member its data and its log.
+
+Exit codes: 0 every promise was kept, 1 one was broken, 2 nothing is known or too little happened (void),
+3 it could not be made.
+
+Nemeses (--nemesis, separated by commas; all: every one but clock-beyond; none):
+  kill kill-all restart rolling-restart pause partition one-way slow drop reset client clock disk-full
+  corrupt compact; clock-beyond breaks the assumption of leases, and the report says so
+Workloads (--workload; all):
+  register cas txn append set counter lock lease watch election
+
+Examples:
+  quorate torture --duration 60s --seed 7 --out run7
+  quorate torture --nodes 5 --nemesis kill,partition --workload register,lock --out run8
+  quorate torture --contrast --duration 60s --workload register --out contrast
+  quorate torture --endpoints 10.0.0.1:7401,10.0.0.2:7401 --nemesis none --duration 5m --out theirs";

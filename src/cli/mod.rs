@@ -20,6 +20,7 @@ mod refusal;
 mod scope;
 mod serve;
 mod serve_args;
+mod torture_command;
 mod txn;
 mod watch_command;
 
@@ -38,6 +39,7 @@ use crate::{
     client::{Client, ClientBuilder},
     error::Error,
     server::ServerError,
+    torture::TortureError,
     types::CallOptions,
 };
 
@@ -75,6 +77,8 @@ enum Failure {
     Printed(Error),
     /// A member did not start, or failed. Exit code 3; 2 for its configuration.
     Serve(ServerError),
+    /// A torture could not be made. Exit code 3; 2 if it makes no sense.
+    Torture(TortureError),
     /// The answer could not be printed. Exit code 3; a closed pipe ends the program silently.
     Print(io::Error),
 }
@@ -95,6 +99,7 @@ impl Failure {
     fn exit_code(&self) -> u8 {
         match self {
             Failure::Usage(_) | Failure::Serve(ServerError::Config(_)) => 2,
+            Failure::Torture(TortureError::Invalid(_)) => 2,
             Failure::Call(Error::Invalid(_) | Error::TooLarge { .. }) => 2,
             Failure::Call(Error::LockLost { .. } | Error::LeaseNotFound(_)) => 1,
             _ => 3,
@@ -108,6 +113,7 @@ impl Failure {
             Failure::Call(error) | Failure::Definite(error) | Failure::Printed(error) => error.to_string(),
             Failure::LockLost(error) => format!("{error}; what was done with it may not have been alone"),
             Failure::Serve(error) => error.to_string(),
+            Failure::Torture(error) => error.to_string(),
             Failure::Print(error) => format!("cannot print the answer: {error}"),
         };
         text.replace('\n', " ")
@@ -119,7 +125,7 @@ impl Failure {
             Failure::Usage(why) => Some(ErrorObject::new(&Error::Invalid(why.clone()))),
             Failure::Call(error) => Some(ErrorObject::new(error)),
             Failure::Definite(error) | Failure::LockLost(error) => Some(ErrorObject::new(error).definite()),
-            Failure::Printed(_) | Failure::Serve(_) | Failure::Print(_) => None,
+            Failure::Printed(_) | Failure::Serve(_) | Failure::Torture(_) | Failure::Print(_) => None,
         }
     }
 }
@@ -178,6 +184,7 @@ async fn dispatch(cli: Cli, out: &mut dyn Write) -> Result<Outcome, Failure> {
             out.write_all(&script)?;
             Ok(Outcome::Done)
         }
+        Command::Torture(args) => torture_command::torture(args, &global, out).await,
         command => client_command(command, global, out).await,
     }
 }
@@ -207,7 +214,9 @@ async fn client_command(
         Command::Status => cluster_commands::status(session).await,
         Command::Members | Command::Member(MemberCommand::List) => cluster_commands::members(session).await,
         Command::Hash(args) => cluster_commands::hash(session, args).await,
-        Command::Serve(_) | Command::Completion(_) => Err(Failure::Usage("not a client command".into())),
+        Command::Serve(_) | Command::Completion(_) | Command::Torture(_) => {
+            Err(Failure::Usage("not a client command".into()))
+        }
     }
 }
 

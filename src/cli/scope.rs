@@ -29,10 +29,15 @@ const READ: [&str; 4] = ["consistency", "max_age", "min_revision", "route"];
 /// request that logs could name.
 const NOT_WATCH: [&str; 6] = ["consistency", "max_age", "min_revision", "route", "evidence", "request_id"];
 
+/// A torture has clients of its own.
+const NOT_TORTURE: [&str; 7] =
+    ["consistency", "max_age", "min_revision", "route", "timeout", "evidence", "request_id"];
+
 /// The options that mean nothing to a command.
 fn foreign(command: &str) -> &'static [&'static str] {
     match command {
         "serve" | "completion" => &CLIENT,
+        "torture" => &NOT_TORTURE,
         "get" | "scan" => &[],
         "watch" | "lock" | "elect" => &NOT_WATCH,
         _ => &READ,
@@ -63,7 +68,11 @@ pub(super) fn read(args: impl IntoIterator<Item = OsString>) -> Result<Cli, clap
     if let Some((name, sub)) = matches.subcommand() {
         refuse_foreign(&mut command, name, sub)?;
     }
-    Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+    let typed = |sub: &ArgMatches| sub.value_source("endpoints") == Some(ValueSource::CommandLine);
+    let endpoints_typed = matches.subcommand().is_some_and(|(_, sub)| typed(sub));
+    let mut cli = Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))?;
+    cli.global.endpoints_typed = endpoints_typed;
+    Ok(cli)
 }
 
 fn refuse_foreign(command: &mut Command, name: &str, matches: &ArgMatches) -> Result<(), clap::Error> {

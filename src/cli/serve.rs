@@ -9,7 +9,7 @@ use std::{
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::{Failure, Outcome, serve_args::ServeArgs};
-use crate::{server, telemetry};
+use crate::{env, server, telemetry};
 
 /// The exit code of a process that a second signal ended.
 const INTERRUPTED: i32 = 130;
@@ -26,6 +26,9 @@ pub(super) async fn serve(args: ServeArgs, out: &mut dyn Write) -> Result<Outcom
     }
     config.validate().map_err(|error| Failure::Usage(error.to_string()))?;
     telemetry::init(args.log_format, Some(&args.log_level)).map_err(Failure::Usage)?;
+    if let Some(file) = std::env::var_os(env::CLOCK_VARIABLE) {
+        env::obey(file.into());
+    }
     let signals = Signals::new().map_err(Failure::Print)?;
     server::run(config, signals.first()).await.map_err(Failure::Serve)?;
     Ok(Outcome::Done)

@@ -4,6 +4,8 @@ use std::{ops::Add, time::Duration};
 
 use rustix::time::{ClockId, clock_gettime};
 
+use super::skew::lead;
+
 /// A moment on one machine's clock, since an arbitrary origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Moment(Duration);
@@ -50,7 +52,12 @@ impl SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> Moment {
-        Moment(SystemClock::read(ClockId::Boottime))
+        let time = SystemClock::read(ClockId::Boottime);
+        Moment(match lead() {
+            0 => time,
+            ahead @ 1.. => time + Duration::from_nanos(ahead.unsigned_abs()),
+            behind => time.saturating_sub(Duration::from_nanos(behind.unsigned_abs())),
+        })
     }
 
     fn suspended(&self) -> Duration {

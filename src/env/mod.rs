@@ -7,6 +7,7 @@ mod blocking;
 mod clock;
 mod net;
 mod simulation;
+mod skew;
 
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ pub use self::blocking::{Blocking, Lost, blocking};
 pub use self::clock::{Clock, Moment, SystemClock};
 pub use self::net::{BoxIo, CONNECT_TIMEOUT, Incoming, Listening, Net, Tcp};
 pub use self::simulation::{draw, is_simulated, simulate, undated};
+pub use self::skew::{CLOCK_VARIABLE, by_the_machine, obey, skewed};
 
 /// One world. Cheap to clone.
 #[derive(Clone)]

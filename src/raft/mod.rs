@@ -3,6 +3,7 @@
 
 pub mod codec;
 pub mod envelope;
+pub mod instant;
 pub mod links;
 pub mod log_store;
 pub mod network;

@@ -1,5 +1,6 @@
 //! The asynchronous runtime under openraft: tokio, but for the numbers that it draws (election timeouts),
-//! which follow from the seed where a cluster is simulated.
+//! which follow from the seed where a cluster is simulated, and for the time, which is the process's: see
+//! [`crate::env::obey`].
 
 use std::{convert::Infallible, future::Future, io, time::Duration};
 
@@ -8,7 +9,8 @@ use openraft_rt::AsyncRuntime;
 use openraft_rt_tokio::TokioRuntime;
 use rand::{TryRng, rand_core::utils};
 
-use crate::env::{blocking, draw};
+use super::instant::RaftInstant;
+use crate::env::{blocking, by_the_machine, draw};
 
 /// tokio, as openraft sees it.
 #[derive(Debug)]
@@ -37,7 +39,7 @@ impl AsyncRuntime for Runtime {
     type JoinError = <TokioRuntime as AsyncRuntime>::JoinError;
     type JoinHandle<T: OptionalSend + 'static> = <TokioRuntime as AsyncRuntime>::JoinHandle<T>;
     type Sleep = <TokioRuntime as AsyncRuntime>::Sleep;
-    type Instant = <TokioRuntime as AsyncRuntime>::Instant;
+    type Instant = RaftInstant;
     type TimeoutError = <TokioRuntime as AsyncRuntime>::TimeoutError;
     type Timeout<R, T: Future<Output = R> + OptionalSend> = <TokioRuntime as AsyncRuntime>::Timeout<R, T>;
     type ThreadLocalRng = Drawing;
@@ -55,22 +57,22 @@ impl AsyncRuntime for Runtime {
     }
 
     fn sleep(duration: Duration) -> Self::Sleep {
-        TokioRuntime::sleep(duration)
+        TokioRuntime::sleep(by_the_machine(duration))
     }
 
     fn sleep_until(deadline: Self::Instant) -> Self::Sleep {
-        TokioRuntime::sleep_until(deadline)
+        Self::sleep(deadline.remaining())
     }
 
     fn timeout<R, F: Future<Output = R> + OptionalSend>(within: Duration, future: F) -> Self::Timeout<R, F> {
-        TokioRuntime::timeout(within, future)
+        TokioRuntime::timeout(by_the_machine(within), future)
     }
 
     fn timeout_at<R, F>(deadline: Self::Instant, future: F) -> Self::Timeout<R, F>
     where
         F: Future<Output = R> + OptionalSend,
     {
-        TokioRuntime::timeout_at(deadline, future)
+        Self::timeout(deadline.remaining(), future)
     }
 
     fn is_panic(error: &Self::JoinError) -> bool {

@@ -1,0 +1,215 @@
+//! `torture`: arguments, progress in the terminal, and what came of it.
+
+use std::{
+    env,
+    io::{self, IsTerminal, Write},
+    path::PathBuf,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use clap::Args;
+
+use super::{
+    Failure, Outcome,
+    args::{GlobalArgs, OutputForm},
+    output,
+};
+use crate::{
+    env::draw,
+    torture::{self, Kind, Live, Options, Part, Phase, Plan, Summary},
+};
+
+/// Arguments of `torture`.
+#[derive(Debug, Args)]
+pub struct TortureArgs {
+    /// Members of the cluster that is started.
+    #[arg(long, default_value = "3", value_parser = ["3", "5"], value_name = "N")]
+    pub nodes: String,
+    /// How long clients work while things go wrong.
+    #[arg(long, default_value = "60s", value_parser = duration, value_name = "TIME")]
+    pub duration: Duration,
+    /// Draws the faults and what clients do [default: random, and printed].
+    #[arg(long, value_name = "N")]
+    pub seed: Option<u64>,
+    /// What goes wrong.
+    #[arg(long, default_value = "all", value_delimiter = ',', value_name = "KIND")]
+    pub nemesis: Vec<String>,
+    /// The leader cut off, paused, killed, each for a while and by itself: what shows the levels side by side.
+    #[arg(long, conflicts_with = "nemesis")]
+    pub contrast: bool,
+    /// What clients do.
+    #[arg(long, default_value = "all", value_delimiter = ',', value_name = "PART")]
+    pub workload: Vec<String>,
+    /// Operations per second that are aimed at.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    #[arg(value_name = "OPERATIONS")]
+    pub rate: u32,
+    /// Where history, logs and report go; must not exist, or be empty.
+    #[arg(long, value_name = "DIR")]
+    pub out: PathBuf,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    match duration.as_secs() {
+        5..=86_400 => Ok(duration),
+        _ => Err("it must be between 5s and 1day".to_owned()),
+    }
+}
+
+/// Names that were typed, or all.
+fn chosen<T: std::str::FromStr<Err = String>>(names: &[String], all: &[T]) -> Result<Vec<T>, Failure>
+where
+    T: Clone,
+{
+    match names {
+        [name] if name == "all" => Ok(all.to_vec()),
+        [name] if name == "none" => Ok(Vec::new()),
+        names => names.iter().map(|name| name.parse().map_err(Failure::Usage)).collect(),
+    }
+}
+
+impl TortureArgs {
+    fn options(&self, global: &GlobalArgs) -> Result<Options, Failure> {
+        let program = env::current_exe().map_err(|error| Failure::Usage(error.to_string()))?;
+        let endpoints = if global.endpoints_typed { global.endpoints.clone() } else { Vec::new() };
+        let parts = chosen(&self.workload, &Part::ALL)?;
+        if parts.is_empty() {
+            return Err(Failure::Usage("--workload names nothing to do".to_owned()));
+        }
+        let command = env::args().skip(1).collect::<Vec<_>>().join(" ");
+        Ok(Options {
+            program,
+            // clap takes 3 and 5 only.
+            nodes: self.nodes.parse().unwrap_or(3),
+            endpoints,
+            duration: self.duration,
+            seed: self.seed.unwrap_or_else(draw),
+            nemeses: chosen(&self.nemesis, &Kind::ALL)?,
+            plan: self.contrast.then(|| Plan::contrast(self.duration)),
+            parts,
+            rate: self.rate,
+            out: self.out.clone(),
+            command: format!("quorate {command}"),
+        })
+    }
+}
+
+/// `torture`
+pub(super) async fn torture(
+    args: TortureArgs,
+    global: &GlobalArgs,
+    out: &mut dyn Write,
+) -> Result<Outcome, Failure> {
+    let options = args.options(global)?;
+    let progress = Progress::new(&options);
+    let summary =
+        torture::run(&options, |phase, live| progress.tell(phase, live)).await.map_err(Failure::Torture)?;
+    progress.end();
+    match global.output {
+        OutputForm::Json => output::json(out, &summary)?,
+        _ => print(&summary, out)?,
+    }
+    Ok(match summary.verdict {
+        torture::Outcome::Ok => Outcome::Done,
+        torture::Outcome::Violated => Outcome::Negative,
+        torture::Outcome::Unknown | torture::Outcome::Void => Outcome::Code(2),
+    })
+}
+
+/// How the run stands, on standard error: a line that is written over in a terminal, now and then a new one
+/// elsewhere.
+struct Progress {
+    began: Instant,
+    duration: Duration,
+    in_place: bool,
+    told: Mutex<Option<(Phase, Instant)>>,
+}
+
+/// Between two lines where nobody looks.
+const PAUSE: Duration = Duration::from_secs(10);
+
+impl Progress {
+    fn new(options: &Options) -> Progress {
+        let in_place = io::stderr().is_terminal();
+        let seed = options.seed;
+        let _ = writeln!(io::stderr(), "seed {seed}, {:?}, into {}", options.duration, options.out.display());
+        Progress { began: Instant::now(), duration: options.duration, in_place, told: Mutex::new(None) }
+    }
+
+    fn tell(&self, phase: Phase, live: &Live) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        let due = told.is_none_or(|(last, at)| last != phase || at.elapsed() >= PAUSE);
+        if !self.in_place && !due {
+            return;
+        }
+        *told = Some((phase, Instant::now()));
+        let line = self.line(phase, live);
+        let _ = match self.in_place {
+            true => write!(io::stderr(), "\r\x1b[K{line}"),
+            false => writeln!(io::stderr(), "{line}"),
+        };
+    }
+
+    fn line(&self, phase: Phase, live: &Live) -> String {
+        let doing = match phase {
+            Phase::Starting => return "starting the members".to_owned(),
+            Phase::Faults => {
+                format!("{:3.0}/{:.0}s", self.began.elapsed().as_secs_f64(), self.duration.as_secs_f64())
+            }
+            Phase::Healing => "healing".to_owned(),
+            Phase::Converging => "converging".to_owned(),
+            Phase::Judging => "checking".to_owned(),
+        };
+        let leader = match live.leader {
+            Some((leader @ 1.., term)) => format!("n{leader} leads in term {term}"),
+            _ => "nobody leads".to_owned(),
+        };
+        let Live { ok, failed, unknown, stale, faults, landed, .. } = live;
+        format!(
+            "{doing} · {ok} done, {failed} refused, {unknown} unknown · {landed} of {faults} faults landed · \
+             {leader} · {stale} violations so far"
+        )
+    }
+
+    fn end(&self) {
+        if self.in_place {
+            let _ = writeln!(io::stderr());
+        }
+    }
+}
+
+fn print(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
+    let verdict = match summary.verdict {
+        torture::Outcome::Ok => "every promise was kept",
+        torture::Outcome::Violated => "VIOLATED",
+        torture::Outcome::Unknown => "unknown: the checker did not come to an end",
+        torture::Outcome::Void => "void: too little happened to say anything",
+    };
+    writeln!(out, "{verdict} (seed {})", summary.seed)?;
+    for reason in &summary.reasons {
+        writeln!(out, "  {reason}")?;
+    }
+    let Summary { operations, unknown, faults, faults_landed, violations, .. } = summary;
+    writeln!(out, "{operations} operations, {unknown} of unknown outcome, {violations} promises broken")?;
+    let kinds = summary.faults_by_kind.iter();
+    let kinds = kinds.map(|(kind, (_, landed))| format!("{kind} {landed}")).collect::<Vec<_>>().join(", ");
+    writeln!(out, "{faults_landed} of {faults} faults landed: {kinds}")?;
+    let rows = summary.levels.iter().map(|(level, counts)| {
+        let torture::LevelCounts { ok, failed, stale, violations } = counts;
+        vec![
+            (*level).to_owned(),
+            ok.to_string(),
+            failed.to_string(),
+            stale.to_string(),
+            violations.to_string(),
+        ]
+    });
+    writeln!(out, "{}", output::table(&["LEVEL", "ANSWERED", "NOT", "STALE", "VIOLATIONS"], rows))?;
+    if let (Some(without), Some(with)) = (summary.lost_without_fencing, summary.lost_with_fencing) {
+        writeln!(out, "updates lost under a lock: {without} without fencing, {with} with")?;
+    }
+    let dir = summary.out.display();
+    writeln!(out, "report: {dir}/report.html · history: {dir}/history.jsonl · logs: {dir}/node-*/log")
+}

@@ -1,0 +1,186 @@
+//! Faults of clocks, disks and files, and of history: compaction.
+
+use std::{
+    fs, io,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+    process::Command,
+    time::Duration,
+};
+
+use rand::{RngExt, SeedableRng, rngs::SmallRng, seq::IndexedRandom};
+
+use super::{Kind, Planned, Stage, Struck, processes::names};
+use crate::{
+    recipes::KvApi,
+    torture::{TortureError, cluster::Cluster, workload::options},
+    types::NodeId,
+};
+
+/// The largest difference of a rate from 1 that is within the bound: two members may then differ by twice
+/// that, and leases allow for 0.05.
+const RATE_WITHIN: f64 = 0.02;
+
+/// How much of history a compaction leaves, in revisions.
+const KEPT: u64 = 2000;
+
+impl Stage {
+    /// Puts a clock wrong for a while.
+    pub(super) async fn clock(&self, planned: &Planned, nodes: &[NodeId]) -> Struck {
+        let mut rng = SmallRng::seed_from_u64(planned.seed);
+        let beyond = planned.kind == Kind::ClockBeyond;
+        let rate = match beyond {
+            true => *[0.2, 0.4, 3.0].choose(&mut rng).unwrap_or(&0.2),
+            false => 1.0 + rng.random_range(-RATE_WITHIN..RATE_WITHIN),
+        };
+        let cluster = self.cluster.lock().await;
+        let before = says_of_clock(&cluster, nodes[0]);
+        let set = cluster.set_clock(nodes[0], rate, Duration::ZERO);
+        drop(cluster);
+        self.endure(planned.lasts).await;
+        let cluster = self.cluster.lock().await;
+        let landed = set.is_ok() && says_of_clock(&cluster, nodes[0]) > before;
+        let reset = cluster.set_clock(nodes[0], 1.0, Duration::ZERO);
+        if let Err(error) = reset {
+            tracing::warn!(%error, "a clock stays wrong");
+        }
+        let what = format!("the clock of {} runs at {rate:.3}", names(nodes));
+        let breaks = beyond.then(|| format!("clock rates differ by less than the bound: {what}"));
+        Struck { breaks, ..Struck::new(what, nodes, landed) }
+    }
+
+    /// Fills a member's disk for a while. A member that ended is started again.
+    pub(super) async fn fill_disk(&self, planned: &Planned, nodes: &[NodeId]) -> Struck {
+        let left = SmallRng::seed_from_u64(planned.seed).random_range(0..4) * (1 << 20);
+        let id = nodes[0];
+        let landed = {
+            let cluster = self.cluster.lock().await;
+            cluster.disk(id).is_some_and(|disk| disk.fill(left).is_ok())
+        };
+        if !landed {
+            return Struck::new(format!("the disk of n{id} could not be filled"), nodes, false);
+        }
+        self.endure(planned.lasts).await;
+        let cluster = self.cluster.lock().await;
+        if let Some(Err(error)) = cluster.disk(id).map(|disk| disk.relieve()) {
+            tracing::warn!(%error, "a disk stays full");
+        }
+        drop(cluster);
+        self.start(nodes).await;
+        Struck::new(format!("the disk of n{id} is full but for {} MiB", left >> 20), nodes, landed)
+    }
+
+    /// Damages a file of a member that is down, and starts it. If it ends, its state and snapshots are put
+    /// back as they were. Not its log: what it promised since is there.
+    pub(super) async fn corrupt(&self, planned: &Planned, nodes: &[NodeId]) -> Struck {
+        let id = nodes[0];
+        let done = self.damage(planned, id).await;
+        let (what, landed) = match done {
+            Ok(what) => (what, true),
+            Err(error) => (error.to_string(), false),
+        };
+        self.start(nodes).await;
+        let mut cluster = self.cluster.lock().await;
+        let refused = !cluster.is_alive(id);
+        let restored = refused.then(|| restore(&cluster, id));
+        drop(cluster);
+        if let Some(Err(error)) = &restored {
+            tracing::warn!(%error, "a member's files cannot be put back");
+        }
+        if refused {
+            self.start(nodes).await;
+        }
+        let then = if refused { "; it refused to start, and got its files back" } else { "" };
+        Struck::new(format!("{what}{then}"), nodes, landed)
+    }
+
+    async fn damage(&self, planned: &Planned, id: NodeId) -> Result<String, TortureError> {
+        let mut rng = SmallRng::seed_from_u64(planned.seed);
+        let mut cluster = self.cluster.lock().await;
+        cluster.kill(id)?;
+        back_up(&cluster, id)?;
+        let data = cluster.data_dir(id);
+        let files = files_below(&data).map_err(TortureError::io("cannot list files"))?;
+        let file = files.choose(&mut rng).ok_or_else(|| TortureError::Invalid("no files".to_owned()))?;
+        let how = break_file(file, &mut rng).map_err(TortureError::io("cannot damage a file"))?;
+        let name = file.strip_prefix(&data).unwrap_or(file).display().to_string();
+        Ok(format!("n{id}: {how} of {name}"))
+    }
+
+    /// Forgets old revisions.
+    pub(super) async fn compact(&self) -> Struck {
+        let client = self.cluster.lock().await.onlooker().client().clone();
+        let revision = self.recorder.acknowledged().saturating_sub(KEPT).max(1);
+        let done = client.compact(revision, options()).await;
+        Struck::new(format!("everything before revision {revision} is forgotten"), &[], done.is_ok())
+    }
+}
+
+/// How often a member has said that its clock was changed.
+fn says_of_clock(cluster: &Cluster, id: NodeId) -> usize {
+    cluster.log(id).matches("clock is put wrong").count()
+}
+
+/// Files of the state and of snapshots: what can be made anew from the others. Those of the Raft log cannot
+/// be told from a torn end, and so are left to a test that knows what was lost.
+fn files_below(data: &Path) -> io::Result<Vec<PathBuf>> {
+    let (mut found, mut dirs) = (Vec::new(), vec![data.join("state"), data.join("snapshots")]);
+    while let Some(dir) = dirs.pop() {
+        let Ok(entries) = fs::read_dir(dir) else { continue };
+        for entry in entries {
+            let entry = entry?;
+            let kind = entry.metadata()?;
+            if kind.is_dir() {
+                dirs.push(entry.path());
+            } else if kind.len() > 0 {
+                found.push(entry.path());
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn break_file(file: &Path, rng: &mut SmallRng) -> io::Result<String> {
+    let handle = fs::File::options().read(true).write(true).open(file)?;
+    let length = handle.metadata()?.len();
+    if rng.random_bool(0.5) {
+        let cut = rng.random_range(1..=length.min(4096));
+        handle.set_len(length - cut)?;
+        return Ok(format!("the last {cut} bytes"));
+    }
+    let (at, mut byte) = (rng.random_range(0..length), [0]);
+    handle.read_exact_at(&mut byte, at)?;
+    byte[0] ^= 1 << rng.random_range(0..8);
+    handle.write_all_at(&byte, at)?;
+    Ok(format!("a bit of byte {at}"))
+}
+
+/// What is damaged, and put back.
+const PARTS: [&str; 2] = ["state", "snapshots"];
+
+fn back_up(cluster: &Cluster, id: NodeId) -> Result<(), TortureError> {
+    let data = cluster.data_dir(id);
+    PARTS.iter().try_for_each(|part| copy(&data.join(part), &data.with_extension("kept").join(part)))
+}
+
+fn restore(cluster: &Cluster, id: NodeId) -> Result<(), TortureError> {
+    let data = cluster.data_dir(id);
+    PARTS.iter().try_for_each(|part| copy(&data.with_extension("kept").join(part), &data.join(part)))
+}
+
+/// Makes `to` what `from` is.
+fn copy(from: &Path, to: &Path) -> Result<(), TortureError> {
+    let failed = TortureError::io("cannot copy a member's files");
+    let _ = fs::remove_dir_all(to);
+    if !from.exists() {
+        return Ok(());
+    }
+    fs::create_dir_all(to).map_err(TortureError::io("cannot create a directory"))?;
+    let copied = Command::new("cp").arg("-a").arg(from.join(".")).arg(to).output();
+    match copied {
+        Ok(output) if output.status.success() => Ok(()),
+        Ok(output) => Err(failed(io::Error::other(String::from_utf8_lossy(&output.stderr).into_owned()))),
+        Err(error) => Err(failed(error)),
+    }
+}

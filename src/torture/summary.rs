@@ -1,0 +1,205 @@
+//! What came of a run.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+
+use super::{Options, TortureError, recorder::Live};
+use crate::check::{
+    Findings, History, Verdict,
+    history::{Action, Operation},
+};
+
+/// The answer in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Outcome {
+    /// Every promise was kept.
+    Ok,
+    /// One was broken.
+    Violated,
+    /// The judge does not know.
+    Unknown,
+    /// Too little happened to say anything: few operations, or faults that hit nothing.
+    Void,
+}
+
+/// How reads at a level went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LevelCounts {
+    /// Answered.
+    pub ok: u64,
+    /// Not answered.
+    pub failed: u64,
+    /// Older than something that had been acknowledged before they were asked.
+    pub stale: u64,
+    /// Not what the level promises.
+    pub violations: u64,
+}
+
+/// What is printed in the end, and left in `summary.json`.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// The answer.
+    pub verdict: Outcome,
+    /// Why it is not `ok`, in words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub reasons: Vec<String>,
+    /// What every random choice was drawn from.
+    pub seed: u64,
+    /// Operations, whatever became of them.
+    pub operations: u64,
+    /// Those of which nobody knows.
+    pub unknown: u64,
+    /// Faults that happened, and of these those that were seen to have an effect.
+    pub faults: u64,
+    /// See `faults`.
+    pub faults_landed: u64,
+    /// The same by kind: happened, landed.
+    pub faults_by_kind: BTreeMap<String, (u64, u64)>,
+    /// Promises that were broken.
+    pub violations: u64,
+    /// Reads by level.
+    pub levels: BTreeMap<&'static str, LevelCounts>,
+    /// Increments of the counter without guards that were acknowledged and are not in it: what a lock
+    /// without fencing costs. `None`: that was not tried.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost_without_fencing: Option<u64>,
+    /// The same with guards: 0, or something is wrong.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lost_with_fencing: Option<u64>,
+    /// Where history, logs and report are.
+    pub out: PathBuf,
+}
+
+/// A run with fewer answered operations per second than this says nothing.
+const OPERATIONS_PER_SECOND_MIN: u64 = 5;
+
+impl Summary {
+    /// Of what was recorded, and what the judge says of it.
+    pub fn new(
+        options: &Options,
+        (history, findings): (&History, &Findings),
+        (live, converged): (&Live, Result<(), TortureError>),
+    ) -> Summary {
+        let mut summary = Summary {
+            verdict: Outcome::Ok,
+            reasons: findings.witness().map(|shown| shown.why.clone()).into_iter().collect(),
+            seed: options.seed,
+            operations: history.operations.len() as u64,
+            unknown: live.unknown,
+            faults: live.faults,
+            faults_landed: live.landed,
+            faults_by_kind: BTreeMap::new(),
+            violations: findings.tiers.values().map(|tier| tier.violations).sum(),
+            levels: levels(history, findings),
+            lost_without_fencing: lost(history, "lock/unfenced-counter"),
+            lost_with_fencing: lost(history, "lock/fenced-counter"),
+            out: options.out.clone(),
+        };
+        for fault in &history.faults {
+            let kind =
+                serde_json::to_value(fault.kind).ok().and_then(|kind| kind.as_str().map(str::to_owned));
+            let counts = summary.faults_by_kind.entry(kind.unwrap_or_default()).or_default();
+            *counts = (counts.0 + 1, counts.1 + u64::from(fault.landed));
+        }
+        summary.decide(options, findings.verdict(), converged.err());
+        summary
+    }
+
+    fn decide(&mut self, options: &Options, judged: Verdict, diverged: Option<TortureError>) {
+        let void = self.void(options);
+        self.verdict = match judged {
+            Verdict::Violated => Outcome::Violated,
+            _ if diverged.is_some() || self.lost_with_fencing.is_some_and(|lost| lost > 0) => {
+                Outcome::Violated
+            }
+            _ if !void.is_empty() => Outcome::Void,
+            Verdict::Unknown => Outcome::Unknown,
+            Verdict::Ok => Outcome::Ok,
+        };
+        self.violations += u64::from(diverged.is_some());
+        self.reasons.extend(diverged.map(|error| error.to_string()));
+        if let Some(lost @ 1..) = self.lost_with_fencing {
+            self.violations += lost;
+            self.reasons.push(format!("{lost} guarded increments were acknowledged and are lost"));
+        }
+        self.reasons.extend(void);
+    }
+
+    /// Why the run says nothing.
+    fn void(&self, options: &Options) -> Vec<String> {
+        let mut why = Vec::new();
+        let wanted = options.duration.as_secs() * OPERATIONS_PER_SECOND_MIN;
+        if self.operations < wanted {
+            why.push(format!("too little traffic: {} operations, {wanted} are wanted", self.operations));
+        }
+        let ours = options.endpoints.is_empty() && !(options.nemeses.is_empty() && options.plan.is_none());
+        if ours && self.faults_landed * 2 < self.faults.max(1) {
+            why.push(format!("faults that hit nothing: {} of {} landed", self.faults_landed, self.faults));
+        }
+        why
+    }
+
+    /// Leaves it in a file.
+    ///
+    /// # Errors
+    /// If that cannot be written.
+    pub fn write(&self, path: &Path) -> io::Result<()> {
+        fs::write(path, serde_json::to_string_pretty(self)?)
+    }
+}
+
+fn levels(history: &History, findings: &Findings) -> BTreeMap<&'static str, LevelCounts> {
+    let mut levels: BTreeMap<&'static str, LevelCounts> = BTreeMap::new();
+    let stale: BTreeSet<u64> = findings.staleness.iter().map(|stale| stale.operation).collect();
+    for operation in &history.operations {
+        let Some(level) = operation.level else { continue };
+        let counts = levels.entry(level.name()).or_default();
+        match operation.is_ok() {
+            true => counts.ok += 1,
+            false => counts.failed += 1,
+        }
+        counts.stale += u64::from(stale.contains(&operation.index));
+    }
+    for (level, guarantees) in &findings.guarantees {
+        let broken = guarantees.values().filter(|tally| tally.promised);
+        let violations = broken.map(|tally| tally.violations - tally.excused).sum();
+        if let Some(counts) = levels.get_mut(level) {
+            counts.violations = violations;
+        }
+    }
+    levels
+}
+
+/// Acknowledged increments of a counter that its last value does not count.
+fn lost(history: &History, counter: &str) -> Option<u64> {
+    let (mut increments, mut last) = (0u64, None);
+    for operation in &history.operations {
+        if increments_of(operation, counter) {
+            increments += 1;
+        }
+        last = value_of(operation, counter).or(last);
+    }
+    (increments > 0).then(|| increments.saturating_sub(last.unwrap_or(0)))
+}
+
+fn increments_of(operation: &Operation, counter: &str) -> bool {
+    let done = match &operation.action {
+        Action::Write { key, .. } => **key == *counter,
+        Action::Guarded { key, done, .. } => **key == *counter && *done == Some(true),
+        _ => false,
+    };
+    done && operation.is_ok()
+}
+
+/// The counter, as a last read saw it.
+fn value_of(operation: &Operation, counter: &str) -> Option<u64> {
+    let Action::Range { found: Some(found), .. } = &operation.action else { return None };
+    let (_, found) = found.iter().find(|(key, _)| **key == *counter)?;
+    found.value.split(' ').next()?.parse().ok()
+}
