@@ -222,3 +222,21 @@ Examples:
   quorate torture --nodes 5 --nemesis kill,partition --workload register,lock --out run8
   quorate torture --contrast --duration 60s --workload register --out contrast
   quorate torture --endpoints 10.0.0.1:7401,10.0.0.2:7401 --nemesis none --duration 5m --out theirs";
+
+pub(super) const CHECK: &str = "\
+Reads a history (docs/history-format.md) and says what it proves: tier t0 that it is well-formed, t1 that an
+order by revision explains it, t2 that values alone do, t3 that transactions over lists have an order, t4 what
+watches, leases and locks promise, and for each level of consistency what it gave. A search that reaches
+--deadline or --memory says unknown; it never guesses. Operations of unknown outcome count as such.
+
+Exit codes: 0 no promise is broken, 1 one is, 2 unknown, 3 the file is no history (line, column, and what was
+expected are told).
+
+Models (--model): kv register cas-register list-append set lock
+
+Examples:
+  quorate check run7/history.jsonl
+  quorate check run7/history.jsonl --report report.html
+  quorate check history.edn --model cas-register --deadline 5m -o json
+  quorate check run7/history.jsonl --export edn --key register/3 --out register3.edn
+  quorate check run7/history.jsonl --export edn --out lists.edn";

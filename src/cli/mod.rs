@@ -8,6 +8,7 @@
 
 mod args;
 mod byte_size;
+mod check_command;
 mod cluster_commands;
 mod evidence;
 mod held_command;
@@ -77,6 +78,8 @@ enum Failure {
     Printed(Error),
     /// A member did not start, or failed. Exit code 3; 2 for its configuration.
     Serve(ServerError),
+    /// A history could not be read, or not be written. Exit code 3.
+    History(String),
     /// A torture could not be made. Exit code 3; 2 if it makes no sense.
     Torture(TortureError),
     /// The answer could not be printed. Exit code 3; a closed pipe ends the program silently.
@@ -109,7 +112,7 @@ impl Failure {
     /// The line on standard error.
     fn line(&self) -> String {
         let text = match self {
-            Failure::Usage(why) => why.clone(),
+            Failure::Usage(why) | Failure::History(why) => why.clone(),
             Failure::Call(error) | Failure::Definite(error) | Failure::Printed(error) => error.to_string(),
             Failure::LockLost(error) => format!("{error}; what was done with it may not have been alone"),
             Failure::Serve(error) => error.to_string(),
@@ -122,7 +125,9 @@ impl Failure {
     /// The object that `-o json` prints, if the failure is about a request.
     fn object(&self) -> Option<ErrorObject> {
         match self {
-            Failure::Usage(why) => Some(ErrorObject::new(&Error::Invalid(why.clone()))),
+            Failure::Usage(why) | Failure::History(why) => {
+                Some(ErrorObject::new(&Error::Invalid(why.clone())))
+            }
             Failure::Call(error) => Some(ErrorObject::new(error)),
             Failure::Definite(error) | Failure::LockLost(error) => Some(ErrorObject::new(error).definite()),
             Failure::Printed(_) | Failure::Serve(_) | Failure::Torture(_) | Failure::Print(_) => None,
@@ -184,6 +189,7 @@ async fn dispatch(cli: Cli, out: &mut dyn Write) -> Result<Outcome, Failure> {
             out.write_all(&script)?;
             Ok(Outcome::Done)
         }
+        Command::Check(args) => check_command::check(&args, &global, out),
         Command::Torture(args) => torture_command::torture(args, &global, out).await,
         command => client_command(command, global, out).await,
     }
@@ -214,7 +220,7 @@ async fn client_command(
         Command::Status => cluster_commands::status(session).await,
         Command::Members | Command::Member(MemberCommand::List) => cluster_commands::members(session).await,
         Command::Hash(args) => cluster_commands::hash(session, args).await,
-        Command::Serve(_) | Command::Completion(_) | Command::Torture(_) => {
+        Command::Serve(_) | Command::Completion(_) | Command::Check(_) | Command::Torture(_) => {
             Err(Failure::Usage("not a client command".into()))
         }
     }
