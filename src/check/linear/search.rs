@@ -153,10 +153,12 @@ impl<'a, 'b> Search<'a, 'b> {
         while let Some(link) = self.links.get(at as usize).copied()
             && !link.is_return
         {
-            at = link.after;
             let row = &self.rows[link.row as usize];
+            at = link.after;
             if row.is_pure() && row.need.holds(self.value) {
                 self.take(link.row, self.value, true);
+                // Its return may have been what came next.
+                at = self.links.get(link.before as usize).map_or(self.head, |before| before.after);
             }
         }
     }
