@@ -153,12 +153,14 @@ impl<'a, 'b> Search<'a, 'b> {
         while let Some(link) = self.links.get(at as usize).copied()
             && !link.is_return
         {
-            let row = &self.rows[link.row as usize];
             at = link.after;
+            let row = &self.rows[link.row as usize];
             if row.is_pure() && row.need.holds(self.value) {
                 self.take(link.row, self.value, true);
-                // Its return may have been what came next.
-                at = self.links.get(link.before as usize).map_or(self.head, |before| before.after);
+                let (_, ret) = self.ends[link.row as usize];
+                if at == ret {
+                    at = self.links[ret as usize].after;
+                }
             }
         }
     }
