@@ -25,11 +25,15 @@ mod effect;
 pub mod format;
 pub mod history;
 mod index;
+pub mod lease;
 mod levels;
 mod linear;
+pub mod lock;
 mod options;
+mod promises;
 pub mod report;
 pub mod verdict;
+pub mod watch;
 mod wellformed;
 mod witness;
 
@@ -53,5 +57,8 @@ pub fn check(history: &History, options: &Options) -> Findings {
         linear::check(&index, options, &mut findings);
     }
     append::check(history, &mut findings);
+    watch::check(history, &mut findings);
+    lease::check(history, &mut findings);
+    lock::check(history, &mut findings);
     findings
 }

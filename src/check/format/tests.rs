@@ -166,7 +166,7 @@ fn a_mistake_is_told_with_line_column_and_what_was_expected() {
         (with("\"v\"}", "\"v\""), "line 2, column 88: EOF while parsing an object"),
         (
             with("\"ok\"", "\"ok\",\"error\":\"x\""),
-            "line 2, column 65: expected no \"error\" of an operation \
+            "line 2, column 64: expected no \"error\" of an operation \
              that is ok",
         ),
         (
