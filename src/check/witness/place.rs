@@ -82,14 +82,8 @@ impl<'a> Places<'a> {
         }
         order.sort_unstable();
         hidden.sort_by_key(|at| operations[*at as usize].call);
-        let mut places = Places {
-            order,
-            loose,
-            hidden,
-            hidden_of: HashMap::new(),
-            gaps: vec![],
-            leases: false,
-        };
+        let mut places =
+            Places { order, loose, hidden, hidden_of: HashMap::new(), gaps: vec![], leases: false };
         places.index_hidden(index);
         places.find_gaps(index, &made);
         places

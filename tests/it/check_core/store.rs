@@ -50,8 +50,8 @@ pub fn history(shape: Shape, random: &mut impl Rng) -> History {
     for index in 0..shape.operations as u64 {
         let slot = random.random_range(0..free.len());
         let (process, from) = free[slot];
-        let call = from + random.random_range(0..8);
-        let length = random.random_range(0..12);
+        let call = from + random.random_range(0..5);
+        let length = random.random_range(0..9);
         let is_unknown = random.random_range(0..100) < shape.unknown;
         let action = store.action(shape, random);
         let late = if is_unknown { random.random_range(0..20) } else { 0 };
@@ -110,8 +110,8 @@ impl Store {
     fn action(&mut self, shape: Shape, random: &mut impl Rng) -> Action {
         let key = key(shape, random);
         match random.random_range(0..if shape.several { 13 } else { 10 }) {
-            0..4 => Action::Read { key, found: None },
-            4..7 => Action::Write { key, value: self.value(shape, random) },
+            0..5 => Action::Read { key, found: None },
+            5..7 => Action::Write { key, value: self.value(shape, random) },
             7 => Action::Delete { key, existed: None },
             8 | 9 => {
                 let old = self.some_value(shape, random);
