@@ -25,7 +25,7 @@ pub fn check(history: &History, findings: &mut Findings) {
             locks.entry(name).or_default().add(operation);
         }
     }
-    let mut promises = Promises { findings, faults: &history.faults, subject: "lock" };
+    let mut promises = Promises { findings, faults: &history.faults, subject: "locks" };
     for (name, lock) in locks {
         let mut holds = lock.holds();
         tokens(name, &holds, &mut promises);

@@ -37,6 +37,8 @@ pub mod watch;
 mod wellformed;
 mod witness;
 
+use std::time::Instant;
+
 use self::index::Index;
 pub use self::{
     history::History,
@@ -57,8 +59,12 @@ pub fn check(history: &History, options: &Options) -> Findings {
         linear::check(&index, options, &mut findings);
     }
     append::check(history, &mut findings);
+    let began = Instant::now();
     watch::check(history, &mut findings);
     lease::check(history, &mut findings);
     lock::check(history, &mut findings);
+    if let Some(tier) = findings.tiers.get_mut(promises::TIER) {
+        tier.took = began.elapsed();
+    }
     findings
 }

@@ -7,9 +7,9 @@ use super::{
 };
 
 /// The tier's name.
-const TIER: &str = "t4";
+pub(super) const TIER: &str = "t4";
 
-/// The promises of one subject: `watch`, `lease` or `lock`, which stands in the place of a level.
+/// The promises of one subject: `watches`, `leases` or `locks`, which stands in the place of a level.
 pub(super) struct Promises<'a> {
     pub findings: &'a mut Findings,
     pub faults: &'a [Fault],

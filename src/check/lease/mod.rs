@@ -38,7 +38,7 @@ pub fn check(history: &History, findings: &mut Findings) {
         return;
     }
     let keys = Keys::of(history);
-    let mut promises = Promises { findings, faults: &history.faults, subject: "lease" };
+    let mut promises = Promises { findings, faults: &history.faults, subject: "leases" };
     for (name, lease) in leases {
         if lease.grants > 1 {
             // The name was used again: what was seen may be of either.

@@ -67,7 +67,7 @@ fn a_clock_beyond_its_bound_excuses_and_is_counted() {
     assert_eq!(names(&history), [""; 0]);
     let mut findings = Findings::default();
     check(&history, &mut findings);
-    let tally = findings.tally("lock", "mutual-exclusion");
+    let tally = findings.tally("locks", "mutual-exclusion");
     assert_eq!((tally.violations, tally.excused), (1, 1));
     assert!(tally.assumption.is_some() && tally.worst.is_some());
 }

@@ -27,7 +27,7 @@ pub fn check(history: &History, findings: &mut Findings) {
     if watches.is_empty() {
         return;
     }
-    let mut promises = Promises { findings, faults: &history.faults, subject: "watch" };
+    let mut promises = Promises { findings, faults: &history.faults, subject: "watches" };
     let known = Known::of(history, &mut promises);
     for (watch, deliveries) in watches {
         Walk::new(watch, &known, &mut promises).walk(&deliveries);
