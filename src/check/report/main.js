@@ -65,7 +65,7 @@ function showCase({ title, why, operations, bad, says }) {
     el('p', {}, why),
     el('ol', { class: 'ops' }, places.map((at) => el('li', {}, link(`#${OPS.index[at]}`, () => showOperation(at)),
       ` ${summary(at)}`)))));
-  if (places.length === 0) return;
+  if (places.length === 0) return void reveal();
   choose(places[0]);
   scrollTo(places);
   showWindow(Math.min(...places.map((at) => OPS.call[at])), Math.max(...places.map(opEnd)));
@@ -378,6 +378,7 @@ function drawAll() {
 function start() {
   showVerdict();
   showMatrix();
+  showPromises();
   showCosts();
   showAvailability();
   showStaleness();

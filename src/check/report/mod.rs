@@ -15,8 +15,6 @@ mod timeline;
 mod words;
 
 #[cfg(test)]
-mod sample;
-#[cfg(test)]
 mod tests;
 
 use std::io::{self, Write};
