@@ -10,6 +10,7 @@
 mod column;
 mod contrast;
 mod data;
+mod rows;
 mod text;
 mod timeline;
 mod words;

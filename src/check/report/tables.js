@@ -177,14 +177,14 @@ function showAvailability() {
     el('th', { scope: 'row' }, swatch(level.class), level.name),
     ...costOf(level).phases.map(([asked, ok], at) => answered(asked, ok, columns[at + 1][0])),
   ]);
-  $('availability').append(rows.length ? table(columns, rows) : '');
+  $('availability').append(rows.length ? table(columns, rows, 'even') : '');
 }
 
 function answered(asked, ok, name) {
   const rate = asked === 0 ? 0 : ok / asked;
   const low = rate < 0.5 ? 'bad' : rate < 0.99 ? 'low' : '';
   return el('td', { 'data-name': name, title: `${grouped(ok)} of ${grouped(asked)} answered`, class: 'num' },
-    share(ok, asked), asked === 0 ? null : el('span', { class: 'quiet small' }, ` of ${grouped(asked)}`),
+    share(ok, asked), asked === 0 ? null : el('span', { class: 'quiet small of' }, ` of ${grouped(asked)}`),
     asked === 0 ? null : el('span', { class: `meter ${low}` }, el('i', { style: `width:${(100 * rate).toFixed(1)}%` })));
 }
 

@@ -180,6 +180,27 @@ fn overlapping_operations_of_a_session_have_lanes_of_their_own() {
 }
 
 #[test]
+fn sessions_that_follow_one_another_share_a_row() {
+    let of = |session, operation| Operation { session, ..operation };
+    let lost = Operation { ret: u64::MAX, ..read(0, (0, 0), Outcome::Unknown("lost".into())) };
+    let operations = vec![
+        of(1, lost),
+        of(2, read(1, (50, 60), Outcome::Ok)),
+        of(3, read(2, (150, 160), Outcome::Ok)),
+        of(3, read(3, (170, 180), Outcome::Ok)),
+    ];
+    let history = History { operations, ..History::default() };
+    let timeline = &data(&page(&history, &Findings::default()))["timeline"];
+    let rows: Vec<(u64, u64)> = (0..2)
+        .map(|at| &timeline["rows"][at])
+        .map(|row| (row["session"].as_u64().unwrap(), row["sessions"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(rows, [(1, 2), (2, 1)]);
+    assert_eq!(timeline["operations"]["row"], "ABAA");
+    assert_eq!(timeline["end"], 180_000);
+}
+
+#[test]
 fn a_lock_is_held_until_its_release_is_called_or_certainty_ends() {
     let acquire =
         |token| Action::Acquire { lock: "l".into(), token: Some(token), sure_until: Some(1_000 * MS) };

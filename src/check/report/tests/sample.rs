@@ -233,7 +233,7 @@ impl Run {
 
     fn read(&mut self, client: u64, call: Nanos, (key, latency): (u64, Nanos)) -> Nanos {
         let class = (client - 4) / 2;
-        let node = if client % 2 == 0 { 1 } else { 2 + self.random(2) };
+        let node = if client.is_multiple_of(2) { 1 } else { 2 + self.random(2) };
         let level = self.level(class, client);
         let leaderless = Run::led(call).0 == 0;
         let cut = within(call, 12, 20) && node == 1;
