@@ -51,7 +51,7 @@ function showWindow(from, to) {
 // Brings the rows of these operations into sight.
 function scrollTo(places) {
   measure();
-  const tops = places.map((at) => ROWS_OF_OPS[OPS.row[at]].y);
+  const tops = places.map((at) => SESSION_ROWS[OPS.row[at]].y);
   const top = Math.min(...tops), bottom = Math.max(...tops) + layout.lane;
   if (top < VIEW.scroll + 10 || bottom > VIEW.scroll + layout.body) VIEW.scroll = Math.max(0, top - 30);
 }
@@ -65,7 +65,7 @@ function showCase({ title, why, operations, bad, says }) {
     el('p', {}, why),
     el('ol', { class: 'ops' }, places.map((at) => el('li', {}, link(`#${OPS.index[at]}`, () => showOperation(at)),
       ` ${summary(at)}`)))));
-  if (places.length === 0) return;
+  if (places.length === 0) return void reveal();
   choose(places[0]);
   scrollTo(places);
   showWindow(Math.min(...places.map((at) => OPS.call[at])), Math.max(...places.map(opEnd)));
@@ -101,7 +101,7 @@ const OUTCOMES = ['answered', 'not done, for sure', 'unknown: may have been done
 function summary(at) {
   const outcome = OPS.outcome[at] === 0 ? '' : ` (${OUTCOMES[OPS.outcome[at]]})`;
   return `${OPS.verbs[OPS.verb[at]]} ${OPS.subjects[OPS.subject[at]]} ${OPS.detail[at]}${outcome}, ` +
-    `session ${TIME.rows[OPS.row[at]].session}, ${seconds(OPS.call[at])} to ${seconds(opEnd(at))}`;
+    `session ${OPS.session[at]}, ${seconds(OPS.call[at])} to ${seconds(opEnd(at))}`;
 }
 // All that is known of an operation: [name, value].
 function known(at) {
@@ -127,7 +127,7 @@ function known(at) {
     ['was stale', stale === undefined ? '' : `by ${millis(STALE.stale[stale] / 1000)}, ` +
       plural(STALE.revisions[stale], 'change', 'changes')],
     ['stored', OPS.stored[at] ? 'the answer of an earlier attempt' : ''],
-    ['client', `session ${TIME.rows[OPS.row[at]].session}, process ${OPS.process[at]}`],
+    ['client', `session ${OPS.session[at]}, process ${OPS.process[at]}`],
     ['part', OPS.parts[OPS.part[at]]],
   ].filter(([, value]) => value);
 }
@@ -142,7 +142,7 @@ function choose(at) {
 // The neighbour of the chosen operation in its lane.
 function stepOperation(by) {
   if (VIEW.chosen === null) return;
-  const lane = ROWS_OF_OPS[OPS.row[VIEW.chosen]].lanes[OPS.lane[VIEW.chosen]];
+  const lane = SESSION_ROWS[OPS.row[VIEW.chosen]].lanes[OPS.lane[VIEW.chosen]];
   const next = lane[lane.indexOf(VIEW.chosen) + by];
   if (next === undefined) return;
   choose(next);
@@ -378,6 +378,7 @@ function drawAll() {
 function start() {
   showVerdict();
   showMatrix();
+  showPromises();
   showCosts();
   showAvailability();
   showStaleness();

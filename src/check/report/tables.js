@@ -26,12 +26,11 @@ function showVerdict() {
 
 function keptPromises() {
   let checked = 0, kinds = 0;
-  for (const level of DATA.levels) {
-    for (const cell of level.cells) {
-      if (cell && cell.promised && cell.violations === 0 && cell.checked > 0) {
-        checked += cell.checked;
-        kinds += 1;
-      }
+  const tallies = [...DATA.levels.flatMap((level) => level.cells), ...DATA.promises.map((promise) => promise.tally)];
+  for (const tally of tallies) {
+    if (tally && tally.promised && tally.violations === 0 && tally.checked > 0) {
+      checked += tally.checked;
+      kinds += 1;
     }
   }
   return kinds === 0 ? '' : `${plural(kinds, 'promise was', 'promises were')} kept without exception, in ` +
@@ -74,11 +73,11 @@ function kind(tally) {
   return tally.excused > 0 ? 'excused' : 'good';
 }
 
-function cell(level, guarantee, tally) {
+function cell(level, guarantee, tally, element = 'td') {
   const what = kind(tally);
   const attributes = { class: `cell ${what}`, 'data-name': guarantee.name };
   if (what === 'none') {
-    return el('td', attributes, tally && tally.promised ? 'promised, never put to the test' : '–');
+    return el(element, attributes, tally && tally.promised ? 'promised, never put to the test' : '–');
   }
   const counted = tally.violations > 0
     ? `${grouped(tally.violations)} of ${grouped(tally.checked)}, ${share(tally.violations, tally.checked)}`
@@ -94,7 +93,7 @@ function cell(level, guarantee, tally) {
   if (tally.excused > 0) {
     notes.push(`${what === 'bad' ? `${grouped(tally.excused)} more excused: ` : ''}${tally.assumption || ''}`);
   }
-  return el('td', attributes, el('b', {}, words[what]), el('span', { class: 'of' }, counted),
+  return el(element, attributes, el('b', {}, words[what]), el('span', { class: 'of' }, counted),
     notes.map((note) => el('div', {}, note)),
     tally.worst ? el('div', {}, link(worstText(tally.worst), () => showCase({
       title: `${level.name}: the worst case of ${guarantee.name}`,
@@ -124,6 +123,15 @@ function showMatrix() {
         el('span', { class: 'says' }, guarantee.says))))),
     el('tbody', {}, levels.map((level) => el('tr', {}, levelHead(level),
       level.cells.map((tally, at) => cell(level, DATA.guarantees[at], tally))))))));
+}
+
+function showPromises() {
+  if (DATA.promises.length === 0) return;
+  const card = ({ subject, name, says, tally }) => el('div', { class: 'promise' },
+    el('b', {}, `${subject}: ${name}`), el('span', { class: 'quiet small' }, says),
+    cell({ name: subject }, { name }, tally, 'div'));
+  $('promises').append(el('h3', {}, 'Watches, leases and locks'),
+    el('div', { class: 'promises' }, DATA.promises.map(card)));
 }
 
 // A table whose rows become cards where there is little room. Columns: [name, what it says, right?].
@@ -169,14 +177,14 @@ function showAvailability() {
     el('th', { scope: 'row' }, swatch(level.class), level.name),
     ...costOf(level).phases.map(([asked, ok], at) => answered(asked, ok, columns[at + 1][0])),
   ]);
-  $('availability').append(rows.length ? table(columns, rows) : '');
+  $('availability').append(rows.length ? table(columns, rows, 'even') : '');
 }
 
 function answered(asked, ok, name) {
   const rate = asked === 0 ? 0 : ok / asked;
   const low = rate < 0.5 ? 'bad' : rate < 0.99 ? 'low' : '';
   return el('td', { 'data-name': name, title: `${grouped(ok)} of ${grouped(asked)} answered`, class: 'num' },
-    share(ok, asked), asked === 0 ? null : el('span', { class: 'quiet small' }, ` of ${grouped(asked)}`),
+    share(ok, asked), asked === 0 ? null : el('span', { class: 'quiet small of' }, ` of ${grouped(asked)}`),
     asked === 0 ? null : el('span', { class: `meter ${low}` }, el('i', { style: `width:${(100 * rate).toFixed(1)}%` })));
 }
 
@@ -219,8 +227,8 @@ function violationItem(violation, number) {
       el('span', { class: 'tag' }, violation.tier), ' ',
       violation.level ? el('span', { class: 'tag' }, violation.level) : null),
     el('p', { class: 'quiet' }, violation.says), el('p', {}, violation.why),
-    el('p', {}, link('Show in the timeline', () => showViolation(number)), ' · ',
-      violation.operations.map((index) => [operationLink(index), ' '])));
+    violation.operations.length === 0 ? null : el('p', {}, link('Show in the timeline', () => showViolation(number)),
+      ' · ', violation.operations.map((index) => [operationLink(index), ' '])));
 }
 
 const operationLink = (index) => PLACE.has(index)

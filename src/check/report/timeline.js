@@ -6,7 +6,8 @@ const SIZE = { axis: 20, fault: 17, leader: 20, gap: 4, lane: 15, right: 12, buc
 const WRITES_FIRST = [8, 0, 1, 2, 3, 4, 5, 6, 7, 9];
 
 // What occupies rows: sessions, watches, locks. `lanes` hold places of operations, deliveries or holds, in
-// order of time; what is in one lane does not overlap.
+// order of time; what is in one lane does not overlap. SESSION_ROWS are those that operations name.
+const SESSION_ROWS = [];
 const ROWS = buildRows();
 const FAULT_LANES = stack(DATA.faults.map((fault) => [fault.from, Math.max(fault.to ?? END, fault.from + END / 12)]));
 const LEADERS = leaderSpans();
@@ -17,8 +18,9 @@ function buildRows() {
     WRITES_FIRST.indexOf(TIME.rows[a].class) - WRITES_FIRST.indexOf(TIME.rows[b].class) || a - b);
   const sessions = TIME.rows.map((row) => ({
     kind: 'session', class: row.class, short: `s${row.session}`,
-    label: `${DATA.classes[row.class].name} s${row.session}`, lanes: Array.from({ length: row.lanes }, () => []),
+    label: `${DATA.classes[row.class].name} s${row.session}${row.sessions > 1 ? ` +${row.sessions - 1}` : ''}`, lanes: Array.from({ length: row.lanes }, () => []),
   }));
+  SESSION_ROWS.push(...sessions);
   for (let at = 0; at < OPS.count; at++) sessions[OPS.row[at]].lanes[OPS.lane[at]].push(at);
   const watches = TIME.watches.map(([watch, prefix]) => ({
     kind: 'watch', label: `watch ${watch} ${prefix}*`, short: `w${watch}`, lanes: [[]],
@@ -293,7 +295,7 @@ function drawHolds(context, lane, y, height) {
 function drawMarks(context, visible) {
   const busy = new Map();
   const mark = (at, shade, text, pad = 1) => {
-    const row = ROWS_OF_OPS[OPS.row[at]];
+    const row = SESSION_ROWS[OPS.row[at]];
     if (!visible.includes(row) || opEnd(at) < VIEW.from || OPS.call[at] > VIEW.to) return;
     const y = yOf(row) + OPS.lane[at] * layout.lane, x = xOf(OPS.call[at]);
     const wide = Math.max(xOf(opEnd(at)) - x, 3);
@@ -311,7 +313,6 @@ function drawMarks(context, visible) {
   }
   if (VIEW.hover && VIEW.hover.kind === 'session') mark(VIEW.hover.at, 'ink', null, 3);
 }
-const ROWS_OF_OPS = TIME.rows.map((row) => ROWS.find((one) => one.kind === 'session' && one.short === `s${row.session}`));
 
 function drawFlag(context, { text, x, y, shade, busy, row }) {
   context.beginPath();
@@ -330,7 +331,7 @@ function drawFlag(context, { text, x, y, shade, busy, row }) {
 
 // An unknown operation that is chosen: it may take effect at any time after its call.
 function drawForever(context, at) {
-  const y = yOf(ROWS_OF_OPS[OPS.row[at]]) + OPS.lane[at] * layout.lane + layout.lane / 2;
+  const y = yOf(SESSION_ROWS[OPS.row[at]]) + OPS.lane[at] * layout.lane + layout.lane / 2;
   context.strokeStyle = colour('ink');
   context.setLineDash([4, 4]);
   line(context, Math.max(xOf(OPS.call[at]), layout.left), y, layout.width, y);
