@@ -110,7 +110,7 @@ function known(at) {
   const served = OPS.served[at] ? DATA.classes[OPS.served[at] - 1].name : '';
   const stale = STALE_AT.get(at);
   const reason = OPS.reasons[OPS.reason[at]];
-  const node = OPS.node[at] ? `n${OPS.node[at]}` : '';
+  const node = OPS.node[at] ? `n${OPS.node[at]}` : '', term = OPS.term[at] ? `term ${OPS.term[at]}` : '';
   return [
     ['operation', `#${OPS.index[at]} ${OPS.verbs[OPS.verb[at]]} ${OPS.subjects[OPS.subject[at]]} ${OPS.detail[at]}`],
     ['outcome', OUTCOMES[OPS.outcome[at]] + (reason ? `: ${reason}` : '')],
@@ -120,7 +120,7 @@ function known(at) {
     ['level', OPS.class[at] < 8 ? level + (more[level] || '') : ''],
     ['served', served && served !== level ? served : ''],
     ['proved by', OPS.mechanisms[OPS.mechanism[at]]],
-    ['answered by', [node, OPS.roles[OPS.role[at]], OPS.term[at] ? `term ${OPS.term[at]}` : ''].filter(Boolean).join(', ')],
+    ['answered by', [node, OPS.roles[OPS.role[at]], term].filter(Boolean).join(', ')],
     ['revision', OPS.revision[at] ? grouped(OPS.revision[at]) : ''],
     ['applied', OPS.applied[at] ? `index ${grouped(OPS.applied[at])}` : ''],
     ['proved age', OPS.bound[at] ? `at most ${millis((OPS.bound[at] - 1) / 1000)}` : ''],
@@ -192,7 +192,8 @@ function told({ kind, at }) {
   if (kind === 'session') return known(at);
   if (kind === 'watch') {
     const node = DELIVERIES.node[at];
-    return [['at', seconds(DELIVERIES.at[at], 1)], ['arrived', DELIVERIES.detail[at]], ['from', node ? `n${node}` : 'not known']];
+    return [['at', seconds(DELIVERIES.at[at], 1)], ['arrived', DELIVERIES.detail[at]],
+      ['from', node ? `n${node}` : 'not known']];
   }
   if (kind === 'lock') {
     const hold = TIME.holds[at];
@@ -328,7 +329,8 @@ function legendButton(at) {
     redraw();
   };
   const title = `Show or hide. ${DATA.classes[at].says}`;
-  return el('button', { type: 'button', 'aria-pressed': 'true', title, onclick: toggle }, swatch(at), DATA.classes[at].name);
+  return el('button', { type: 'button', 'aria-pressed': 'true', title, onclick: toggle },
+    swatch(at), DATA.classes[at].name);
 }
 
 // The address keeps what is seen: #t=12.3,15.1&op=17&theme=dark; v=0 is the first violation.
@@ -341,15 +343,14 @@ function remember() {
     const parts = [];
     if (VIEW.to - VIEW.from < END) parts.push(`t=${(VIEW.from / 1e6).toFixed(6)},${(VIEW.to / 1e6).toFixed(6)}`);
     if (VIEW.chosen !== null) parts.push(`op=${OPS.index[VIEW.chosen]}`);
-    const theme = document.documentElement.dataset.theme;
-    if (theme) parts.push(`theme=${theme}`);
+    if (theme()) parts.push(`theme=${theme()}`);
     if (parts.length || location.hash.includes('=')) history.replaceState(null, '', `#${parts.join('&')}`);
   }, 200);
 }
 function restore() {
   const asked = new URLSearchParams(location.hash.slice(1));
-  setTheme(asked.get('theme') || document.documentElement.dataset.theme || '');
-  if (asked.has('v')) showViolation(Math.min(Number(asked.get('v')) || 0, DATA.violations.length - 1));
+  setTheme(asked.get('theme') || theme());
+  if (asked.has('v') && DATA.violations[asked.get('v')]) showViolation(Number(asked.get('v')));
   const at = asked.has('op') ? PLACE.get(Number(asked.get('op'))) : undefined;
   if (at !== undefined) showOperation(at);
   const [from, to] = (asked.get('t') || '').split(',').map((time) => Number(time) * 1e6);
@@ -359,12 +360,13 @@ function restore() {
   }
 }
 
+// What was chosen: `dark`, `light`, or nothing.
+const theme = () => document.documentElement.dataset.theme || '';
 function isDark() {
-  const theme = document.documentElement.dataset.theme;
-  return theme ? theme === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches;
+  return theme() ? theme() === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches;
 }
-function setTheme(theme) {
-  if (theme === 'dark' || theme === 'light') document.documentElement.dataset.theme = theme;
+function setTheme(chosen) {
+  if (chosen === 'dark' || chosen === 'light') document.documentElement.dataset.theme = chosen;
   else delete document.documentElement.dataset.theme;
   $('theme').textContent = isDark() ? 'Light' : 'Dark';
   drawAll();
@@ -385,7 +387,8 @@ function start() {
   showFindings();
   showLegend();
   const drawn = TIME.total > OPS.count
-    ? ` ${grouped(OPS.count)} of ${grouped(TIME.total)} operations are drawn: all that findings name, and an even choice of the others.` : '';
+    ? ` ${grouped(OPS.count)} of ${grouped(TIME.total)} operations are drawn: ` +
+      'all that findings name, and an even choice of the others.' : '';
   $('timeline-lead').append(drawn);
   $('previous').disabled = $('next').disabled = DATA.violations.length === 0;
   const actions = {
@@ -396,7 +399,7 @@ function start() {
   pointerActions();
   keyActions();
   minimapActions();
-  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => setTheme(document.documentElement.dataset.theme || ''));
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => setTheme(theme()));
   window.addEventListener('resize', drawAll);
   window.addEventListener('beforeprint', drawAll);
   window.addEventListener('hashchange', restore);

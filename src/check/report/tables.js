@@ -138,7 +138,8 @@ function showPromises() {
 function table(columns, rows, kind) {
   return el('div', { class: 'scroll' }, el('table', { class: `cards plain ${kind || ''}` },
     el('thead', {}, el('tr', {}, columns.map(([name, says, right]) =>
-      el('th', { scope: 'col', class: right ? 'right' : '' }, name, says ? el('span', { class: 'says' }, says) : null)))),
+      el('th', { scope: 'col', class: right ? 'right' : '' }, name,
+        says ? el('span', { class: 'says' }, says) : null)))),
     el('tbody', {}, rows.map((cells) => el('tr', {}, cells.map((cell, at) => cell instanceof HTMLElement &&
       (cell.tagName === 'TH' || cell.tagName === 'TD') ? cell
       : el('td', { class: columns[at][2] ? 'right' : '', 'data-name': columns[at][0] }, cell)))))));
@@ -185,7 +186,8 @@ function answered(asked, ok, name) {
   const low = rate < 0.5 ? 'bad' : rate < 0.99 ? 'low' : '';
   return el('td', { 'data-name': name, title: `${grouped(ok)} of ${grouped(asked)} answered`, class: 'num' },
     share(ok, asked), asked === 0 ? null : el('span', { class: 'quiet small of' }, ` of ${grouped(asked)}`),
-    asked === 0 ? null : el('span', { class: `meter ${low}` }, el('i', { style: `width:${(100 * rate).toFixed(1)}%` })));
+    asked === 0 ? null : el('span', { class: `meter ${low}` },
+      el('i', { style: `width:${(100 * rate).toFixed(1)}%` })));
 }
 
 function showFindings() {
@@ -193,9 +195,10 @@ function showFindings() {
     ? el('p', { class: 'note' }, 'No broken promise was found.')
     : el('ol', { class: 'violations' }, DATA.violations.map(violationItem)), more());
   $('tiers').append(table(
-    [['tier'], ['question'], ['looked at', '', true], ['broken', '', true], ['verdict'], ['took', '', true]],
-    DATA.tiers.map((tier) => [tier.name, tier.says, grouped(tier.checked), grouped(tier.violations),
-      tierVerdict(tier), tier.took_ms > 0 ? millis(tier.took_ms) : '–'])));
+    [['tier'], ['looked at', '', true], ['broken', '', true], ['verdict'], ['took', '', true]],
+    DATA.tiers.map((tier) => [el('th', { scope: 'row' }, tier.name, el('span', { class: 'says' }, tier.says)),
+      grouped(tier.checked), grouped(tier.violations), tierVerdict(tier),
+      tier.took_ms > 0 ? millis(tier.took_ms) : '–']), 'tiers'));
   $('faults').append(DATA.faults.length === 0 ? el('p', { class: 'note' }, 'Nothing.') : table(
     [['fault'], ['what'], ['from', '', true], ['to', '', true], ['had an effect'], ['breaks']],
     DATA.faults.map((fault) => [
@@ -218,7 +221,8 @@ const same = (state) => DATA.finals.every((other) => other.hash === state.hash &
 // Of one name only some are kept.
 function more() {
   const counted = DATA.tiers.reduce((sum, tier) => sum + tier.violations, 0) - DATA.violations.length;
-  return counted > 0 ? el('p', { class: 'note' }, `${grouped(counted)} more of these names were counted and are not listed.`) : '';
+  if (counted <= 0) return '';
+  return el('p', { class: 'note' }, `${grouped(counted)} more of these names were counted and are not listed.`);
 }
 
 function violationItem(violation, number) {

@@ -17,8 +17,8 @@ function buildRows() {
   const order = TIME.rows.map((_, at) => at).sort((a, b) =>
     WRITES_FIRST.indexOf(TIME.rows[a].class) - WRITES_FIRST.indexOf(TIME.rows[b].class) || a - b);
   const sessions = TIME.rows.map((row) => ({
-    kind: 'session', class: row.class, short: `s${row.session}`,
-    label: `${DATA.classes[row.class].name} s${row.session}${row.sessions > 1 ? ` +${row.sessions - 1}` : ''}`, lanes: Array.from({ length: row.lanes }, () => []),
+    kind: 'session', class: row.class, short: `s${row.session}`, label: sessionLabel(row),
+    lanes: Array.from({ length: row.lanes }, () => []),
   }));
   SESSION_ROWS.push(...sessions);
   for (let at = 0; at < OPS.count; at++) sessions[OPS.row[at]].lanes[OPS.lane[at]].push(at);
@@ -31,6 +31,12 @@ function buildRows() {
   const rows = [...order.map((at) => sessions[at]), ...locks, ...watches];
   rows.forEach((row, at) => (row.at = at));
   return rows;
+}
+
+// A row of several sessions that follow one another is named after the first.
+function sessionLabel(row) {
+  const more = row.sessions > 1 ? ` +${row.sessions - 1}` : '';
+  return `${DATA.classes[row.class].name} s${row.session}${more}`;
 }
 
 function lockRow(name) {
@@ -281,10 +287,12 @@ function drawHolds(context, lane, y, height) {
   for (let number = firstAfter(lane, VIEW.from, holdEnd); number < lane.length; number++) {
     const hold = TIME.holds[lane[number]];
     if (hold.from > VIEW.to) break;
-    const left = Math.max(xOf(hold.from), layout.left - 4), right = Math.min(xOf(holdEnd(lane[number])), layout.width + 4);
+    const left = Math.max(xOf(hold.from), layout.left - 4);
+    const right = Math.min(xOf(holdEnd(lane[number])), layout.width + 4);
     context.fillStyle = colour('c9');
     context.fillRect(left, y + 2, Math.max(right - left - 1, 2), height - 4);
-    const text = right - left > 60 ? cut(context, `token ${hold.token}, process ${hold.process}`, right - left - 8) : '';
+    const held = `token ${hold.token}, process ${hold.process}`;
+    const text = right - left > 60 ? cut(context, held, right - left - 8) : '';
     context.fillStyle = colour('bg');
     context.textAlign = 'left';
     context.fillText(text, left + 4, y + height / 2 + 0.5);
@@ -306,7 +314,7 @@ function drawMarks(context, visible) {
     if (text) drawFlag(context, { text, x: Math.max(x, layout.left), y, shade, busy, row });
   };
   for (const [at, numbers] of BROKEN) mark(at, 'bad', DATA.violations[numbers[0]].anomaly);
-  for (const at of VIEW.marked) if (!BROKEN.has(at)) mark(at, 'loose-ink', 'see below');
+  for (const at of VIEW.marked) if (!BROKEN.has(at)) mark(at, 'loose-ink', aged(at));
   if (VIEW.chosen !== null) {
     mark(VIEW.chosen, 'ink', null, 3);
     if (OPS.outcome[VIEW.chosen] === 2) drawForever(context, VIEW.chosen);
@@ -327,6 +335,11 @@ function drawFlag(context, { text, x, y, shade, busy, row }) {
   context.textAlign = 'left';
   context.fillStyle = shade === 'bad' ? '#fff' : colour('bg');
   context.fillText(text, x + 9, y - 1);
+}
+
+function aged(at) {
+  const stale = STALE_AT.get(at);
+  return stale === undefined ? 'see above' : `${millis(STALE.stale[stale] / 1000)} old`;
 }
 
 // An unknown operation that is chosen: it may take effect at any time after its call.
