@@ -115,9 +115,7 @@ impl<'a> Projector<'a, '_> {
             keys = when.iter().map(|condition| self.index.key(&condition.key)).collect();
             keys.dedup();
             // Nor can a revision that is not there be seen by values alone.
-            let by_revision = |condition: &Condition| {
-                matches!(condition.expected, Expected::ModRevision(revision) if revision > 0)
-            };
+            let by_revision = |condition: &Condition| matches!(condition.expected, Expected::ModRevision(revision) if revision > 0);
             let told = keys.len() == 1 && !when.iter().any(by_revision);
             keys.truncate(usize::from(told));
         }
