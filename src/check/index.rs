@@ -121,7 +121,9 @@ impl<'a> Index<'a> {
     /// Whether the operation promised to take effect between its call and its answer.
     pub fn is_real_time(&self, operation: &Operation) -> bool {
         if !effect::is_read(operation) {
-            return true;
+            // Of leases and locks the answer tells something else: its revision is that of whoever answered.
+            let is_txn = matches!(operation.action, Action::Txn { .. });
+            return is_txn || effect::mutates(&operation.action);
         }
         let by_clock = operation
             .seen

@@ -220,7 +220,8 @@ Workloads (--workload; all):
 Examples:
   quorate torture --duration 60s --seed 7 --out run7
   quorate torture --nodes 5 --nemesis kill,partition --workload register,lock --out run8
-  quorate torture --contrast --duration 60s --workload register --out contrast
+  quorate torture --script contrast --workload register --out contrast
+  quorate torture --script clock --workload register --out clocks
   quorate torture --endpoints 10.0.0.1:7401,10.0.0.2:7401 --nemesis none --duration 5m --out theirs";
 
 pub(super) const CHECK: &str = "\

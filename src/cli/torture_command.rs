@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::{
     Failure, Outcome,
@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     env::draw,
-    torture::{self, Kind, Live, Options, Part, Phase, Plan, Summary},
+    torture::{self, Kind, Live, Options, Part, Phase, Script, Summary},
 };
 
 /// Arguments of `torture`.
@@ -35,9 +35,9 @@ pub struct TortureArgs {
     /// What goes wrong.
     #[arg(long, default_value = "all", value_delimiter = ',', value_name = "KIND")]
     pub nemesis: Vec<String>,
-    /// The leader cut off, paused, killed, each for a while and by itself: what shows the levels side by side.
-    #[arg(long, conflicts_with = "nemesis")]
-    pub contrast: bool,
+    /// Faults that are written down, rather than drawn.
+    #[arg(long, value_enum, conflicts_with = "nemesis", value_name = "SCRIPT")]
+    pub script: Option<ScriptName>,
     /// What clients do.
     #[arg(long, default_value = "all", value_delimiter = ',', value_name = "PART")]
     pub workload: Vec<String>,
@@ -48,6 +48,15 @@ pub struct TortureArgs {
     /// Where history, logs and report go; must not exist, or be empty.
     #[arg(long, value_name = "DIR")]
     pub out: PathBuf,
+}
+
+/// Faults that are written down.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum ScriptName {
+    /// The leader is cut off, paused, killed, one after the other: shows the levels side by side.
+    Contrast,
+    /// The leader's clock runs at a fifth of its rate, and it is cut off: shows what leases rest on.
+    Clock,
 }
 
 fn duration(text: &str) -> Result<Duration, String> {
@@ -87,7 +96,10 @@ impl TortureArgs {
             duration: self.duration,
             seed: self.seed.unwrap_or_else(draw),
             nemeses: chosen(&self.nemesis, &Kind::ALL)?,
-            plan: self.contrast.then(|| Plan::contrast(self.duration)),
+            script: self.script.map(|script| match script {
+                ScriptName::Contrast => Script::Contrast,
+                ScriptName::Clock => Script::Clock,
+            }),
             parts,
             rate: self.rate,
             out: self.out.clone(),

@@ -23,7 +23,7 @@ mod workload;
 use std::{io, path::PathBuf, time::Duration};
 
 pub use self::{
-    nemesis::{Kind, Plan},
+    nemesis::{Kind, Script},
     recorder::Live,
     run::{Phase, run},
     summary::{LevelCounts, Outcome, Summary},
@@ -47,7 +47,7 @@ pub struct Options {
     /// The kinds of faults that are drawn.
     pub nemeses: Vec<Kind>,
     /// A plan that is written down, rather than drawn.
-    pub plan: Option<Plan>,
+    pub script: Option<Script>,
     /// What clients do.
     pub parts: Vec<Part>,
     /// Operations per second that are aimed at.

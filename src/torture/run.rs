@@ -98,7 +98,7 @@ impl Field {
             nodes: options.nodes,
             dir: options.out.clone(),
             flags: FLAGS.map(str::to_owned).to_vec(),
-            small_disks: options.plan.is_none() && options.nemeses.contains(&Kind::DiskFull),
+            small_disks: options.script.is_none() && options.nemeses.contains(&Kind::DiskFull),
         };
         let cluster = Cluster::start(spec).await?;
         let (onlooker, endpoints) = (cluster.onlooker().clone(), cluster.endpoints());
@@ -131,8 +131,10 @@ impl Field {
         let stage = self.cluster.clone().map(stage);
         let mut faults = JoinSet::new();
         if let Some(stage) = stage.clone() {
-            let plan = options.plan.clone();
-            let plan = plan.unwrap_or_else(|| Plan::draw(&options.nemeses, options.duration, options.seed));
+            let plan = match options.script {
+                Some(script) => Plan::of(script, options.duration),
+                None => Plan::draw(&options.nemeses, options.duration, options.seed),
+            };
             faults.spawn(async move { stage.play(plan).await });
         }
         until(recorder, options.duration, |live| tell(Phase::Faults, live)).await;

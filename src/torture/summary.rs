@@ -138,7 +138,7 @@ impl Summary {
         if self.operations < wanted {
             why.push(format!("too little traffic: {} operations, {wanted} are wanted", self.operations));
         }
-        let ours = options.endpoints.is_empty() && !(options.nemeses.is_empty() && options.plan.is_none());
+        let ours = options.endpoints.is_empty() && !(options.nemeses.is_empty() && options.script.is_none());
         if ours && self.faults_landed * 2 < self.faults.max(1) {
             why.push(format!("faults that hit nothing: {} of {} landed", self.faults_landed, self.faults));
         }

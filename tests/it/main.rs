@@ -3,6 +3,7 @@
 mod api_convert;
 mod api_server;
 mod bad_input;
+mod check_core;
 mod golden;
 mod hazards;
 mod log_contract;

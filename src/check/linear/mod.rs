@@ -108,16 +108,16 @@ impl<'a, 'b> Pool<'a, 'b> {
 
     fn run(self) -> Vec<(Key, Judgement)> {
         let answers = Mutex::new(Vec::new());
-        thread::scope(|scope| {
-            for _ in 0..self.threads {
-                scope.spawn(|| {
-                    while let Some(projection) = self.take() {
-                        let key = projection.key;
-                        let judgement = self.judge(projection);
-                        lock(&answers).push((key, judgement));
-                    }
-                });
+        let work = || {
+            while let Some(projection) = self.take() {
+                let key = projection.key;
+                let judgement = self.judge(projection);
+                lock(&answers).push((key, judgement));
             }
+        };
+        thread::scope(|scope| {
+            (1..self.threads).for_each(|_| drop(scope.spawn(work)));
+            work();
         });
         let mut answers = answers.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         answers.sort_by_key(|(key, _)| *key);

@@ -114,7 +114,10 @@ impl<'a> Projector<'a, '_> {
             // Which of several keys refused it is not told.
             keys = when.iter().map(|condition| self.index.key(&condition.key)).collect();
             keys.dedup();
-            keys.truncate(if keys.len() == 1 { 1 } else { 0 });
+            // Nor can a revision that is not there be seen by values alone.
+            let by_revision = |condition: &Condition| matches!(condition.expected, Expected::ModRevision(revision) if revision > 0);
+            let told = keys.len() == 1 && !when.iter().any(by_revision);
+            keys.truncate(usize::from(told));
         }
         for key in keys.into_iter().filter(|key| self.wanted[*key as usize]) {
             let index = self.index;

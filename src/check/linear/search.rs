@@ -157,6 +157,10 @@ impl<'a, 'b> Search<'a, 'b> {
             let row = &self.rows[link.row as usize];
             if row.is_pure() && row.need.holds(self.value) {
                 self.take(link.row, self.value, true);
+                let (_, ret) = self.ends[link.row as usize];
+                if at == ret {
+                    at = self.links[ret as usize].after;
+                }
             }
         }
     }

@@ -106,7 +106,7 @@ fn phases(faults: &[Fault]) -> Vec<Phase> {
         kinds.entry(fault.kind).or_default().push((fault.from, to));
     }
     let all = kinds.values().flatten().copied().collect();
-    let no_fault = Phase { name: "no fault", says: "", faults: 0, spans: merged(all) };
+    let no_fault = Phase { name: "no fault", says: "Nothing was wrong.", faults: 0, spans: merged(all) };
     let mut phases = vec![no_fault];
     for (kind, spans) in kinds {
         let (name, says) = words::fault(kind);

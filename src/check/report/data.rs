@@ -1,6 +1,6 @@
 //! Everything that the report's page is told.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde::Serialize;
 
@@ -30,6 +30,7 @@ pub struct Page<'a> {
     classes: Vec<Named<'a>>,
     guarantees: Vec<Named<'a>>,
     levels: Vec<LevelRow<'a>>,
+    promises: Vec<PromiseRow<'a>>,
     contrast: Contrast,
     timeline: Timeline,
     violations: Vec<ViolationRow<'a>>,
@@ -79,6 +80,15 @@ struct LevelRow<'a> {
     cells: Vec<Option<&'a Tally>>,
 }
 
+/// What watches, leases and locks promise.
+#[derive(Debug, Serialize)]
+struct PromiseRow<'a> {
+    subject: &'a str,
+    name: &'a str,
+    says: &'static str,
+    tally: &'a Tally,
+}
+
 #[derive(Debug, Serialize)]
 struct ViolationRow<'a> {
     #[serde(flatten)]
@@ -126,6 +136,7 @@ impl<'a> Page<'a> {
                 .iter()
                 .map(|name| Named { name, says: words::guarantee(name).1 })
                 .collect(),
+            promises: promises(findings),
             contrast: contrast(history, findings),
             timeline: timeline(history, findings),
             violations: violations(findings),
@@ -136,42 +147,43 @@ impl<'a> Page<'a> {
     }
 }
 
+/// The guarantees of reads and writes that were counted at any level.
 fn guarantees(findings: &Findings) -> Vec<&'static str> {
-    let names: BTreeSet<&'static str> =
-        findings.guarantees.values().flat_map(BTreeMap::keys).copied().collect();
+    let at_levels = tallies(findings).filter(|(level, name, _)| words::promise(level, name).is_none());
+    let names: BTreeSet<&'static str> = at_levels.map(|(_, name, _)| name).collect();
     let mut names: Vec<&'static str> = names.into_iter().collect();
     names.sort_by_key(|name| (words::guarantee(name).0, *name));
     names
 }
 
-/// All classes that occur, and what else has tallies.
+/// All classes that occur, and what else has tallies of guarantees.
 fn levels<'a>(history: &History, findings: &'a Findings, guarantees: &[&'static str]) -> Vec<LevelRow<'a>> {
-    let used: BTreeSet<usize> = history.operations.iter().map(words::class).collect();
-    let tallied = |class: usize| {
-        findings
-            .guarantees
-            .iter()
-            .find(|(name, _)| words::class_named(name) == Some(class))
-            .map(|(_, tally)| tally)
+    let used = history.operations.iter().map(words::class).map(|class| CLASSES[class].0);
+    let mut names: Vec<&'static str> = used.collect::<BTreeSet<_>>().into_iter().collect();
+    for (level, name, _) in tallies(findings) {
+        if words::promise(level, name).is_none() && !names.contains(&level) {
+            names.push(level);
+        }
+    }
+    names.sort_by_key(|name| (words::class_named(name).unwrap_or(CLASSES.len()), *name));
+    let row = |name: &'static str| {
+        let class = words::class_named(name);
+        let tallies = findings.guarantees.get(name);
+        let cells = guarantees.iter().map(|guarantee| tallies.and_then(|tallies| tallies.get(guarantee)));
+        LevelRow { name, says: class.map_or("", |class| CLASSES[class].1), class, cells: cells.collect() }
     };
-    let cells = |tallies: Option<&'a BTreeMap<&'static str, Tally>>| {
-        guarantees.iter().map(|name| tallies.and_then(|tallies| tallies.get(name))).collect::<Vec<_>>()
-    };
-    let known = (0..CLASSES.len()).filter(|class| used.contains(class) || tallied(*class).is_some());
-    let mut rows: Vec<LevelRow<'a>> = known
-        .map(|class| {
-            let (name, says) = CLASSES[class];
-            LevelRow { name, says, class: Some(class), cells: cells(tallied(class)) }
+    names.into_iter().map(row).collect()
+}
+
+fn promises(findings: &Findings) -> Vec<PromiseRow<'_>> {
+    let mut rows: Vec<(usize, PromiseRow<'_>)> = tallies(findings)
+        .filter_map(|(subject, name, tally)| {
+            let (place, says) = words::promise(subject, name)?;
+            Some((place, PromiseRow { subject, name, says, tally }))
         })
         .collect();
-    let others = findings.guarantees.iter().filter(|(name, _)| words::class_named(name).is_none());
-    rows.extend(others.map(|(name, tallies)| LevelRow {
-        name,
-        says: "",
-        class: None,
-        cells: cells(Some(tallies)),
-    }));
-    rows
+    rows.sort_by_key(|(place, _)| *place);
+    rows.into_iter().map(|(_, row)| row).collect()
 }
 
 /// The answer in a sentence.
@@ -248,7 +260,7 @@ pub fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at) % 3 == 0 {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);

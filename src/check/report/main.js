@@ -51,7 +51,7 @@ function showWindow(from, to) {
 // Brings the rows of these operations into sight.
 function scrollTo(places) {
   measure();
-  const tops = places.map((at) => ROWS_OF_OPS[OPS.row[at]].y);
+  const tops = places.map((at) => SESSION_ROWS[OPS.row[at]].y);
   const top = Math.min(...tops), bottom = Math.max(...tops) + layout.lane;
   if (top < VIEW.scroll + 10 || bottom > VIEW.scroll + layout.body) VIEW.scroll = Math.max(0, top - 30);
 }
@@ -65,7 +65,7 @@ function showCase({ title, why, operations, bad, says }) {
     el('p', {}, why),
     el('ol', { class: 'ops' }, places.map((at) => el('li', {}, link(`#${OPS.index[at]}`, () => showOperation(at)),
       ` ${summary(at)}`)))));
-  if (places.length === 0) return;
+  if (places.length === 0) return void reveal();
   choose(places[0]);
   scrollTo(places);
   showWindow(Math.min(...places.map((at) => OPS.call[at])), Math.max(...places.map(opEnd)));
@@ -101,7 +101,7 @@ const OUTCOMES = ['answered', 'not done, for sure', 'unknown: may have been done
 function summary(at) {
   const outcome = OPS.outcome[at] === 0 ? '' : ` (${OUTCOMES[OPS.outcome[at]]})`;
   return `${OPS.verbs[OPS.verb[at]]} ${OPS.subjects[OPS.subject[at]]} ${OPS.detail[at]}${outcome}, ` +
-    `session ${TIME.rows[OPS.row[at]].session}, ${seconds(OPS.call[at])} to ${seconds(opEnd(at))}`;
+    `session ${OPS.session[at]}, ${seconds(OPS.call[at])} to ${seconds(opEnd(at))}`;
 }
 // All that is known of an operation: [name, value].
 function known(at) {
@@ -110,7 +110,7 @@ function known(at) {
   const served = OPS.served[at] ? DATA.classes[OPS.served[at] - 1].name : '';
   const stale = STALE_AT.get(at);
   const reason = OPS.reasons[OPS.reason[at]];
-  const node = OPS.node[at] ? `n${OPS.node[at]}` : '';
+  const node = OPS.node[at] ? `n${OPS.node[at]}` : '', term = OPS.term[at] ? `term ${OPS.term[at]}` : '';
   return [
     ['operation', `#${OPS.index[at]} ${OPS.verbs[OPS.verb[at]]} ${OPS.subjects[OPS.subject[at]]} ${OPS.detail[at]}`],
     ['outcome', OUTCOMES[OPS.outcome[at]] + (reason ? `: ${reason}` : '')],
@@ -120,14 +120,14 @@ function known(at) {
     ['level', OPS.class[at] < 8 ? level + (more[level] || '') : ''],
     ['served', served && served !== level ? served : ''],
     ['proved by', OPS.mechanisms[OPS.mechanism[at]]],
-    ['answered by', [node, OPS.roles[OPS.role[at]], OPS.term[at] ? `term ${OPS.term[at]}` : ''].filter(Boolean).join(', ')],
+    ['answered by', [node, OPS.roles[OPS.role[at]], term].filter(Boolean).join(', ')],
     ['revision', OPS.revision[at] ? grouped(OPS.revision[at]) : ''],
     ['applied', OPS.applied[at] ? `index ${grouped(OPS.applied[at])}` : ''],
     ['proved age', OPS.bound[at] ? `at most ${millis((OPS.bound[at] - 1) / 1000)}` : ''],
     ['was stale', stale === undefined ? '' : `by ${millis(STALE.stale[stale] / 1000)}, ` +
       plural(STALE.revisions[stale], 'change', 'changes')],
     ['stored', OPS.stored[at] ? 'the answer of an earlier attempt' : ''],
-    ['client', `session ${TIME.rows[OPS.row[at]].session}, process ${OPS.process[at]}`],
+    ['client', `session ${OPS.session[at]}, process ${OPS.process[at]}`],
     ['part', OPS.parts[OPS.part[at]]],
   ].filter(([, value]) => value);
 }
@@ -142,7 +142,7 @@ function choose(at) {
 // The neighbour of the chosen operation in its lane.
 function stepOperation(by) {
   if (VIEW.chosen === null) return;
-  const lane = ROWS_OF_OPS[OPS.row[VIEW.chosen]].lanes[OPS.lane[VIEW.chosen]];
+  const lane = SESSION_ROWS[OPS.row[VIEW.chosen]].lanes[OPS.lane[VIEW.chosen]];
   const next = lane[lane.indexOf(VIEW.chosen) + by];
   if (next === undefined) return;
   choose(next);
@@ -192,7 +192,8 @@ function told({ kind, at }) {
   if (kind === 'session') return known(at);
   if (kind === 'watch') {
     const node = DELIVERIES.node[at];
-    return [['at', seconds(DELIVERIES.at[at], 1)], ['arrived', DELIVERIES.detail[at]], ['from', node ? `n${node}` : 'not known']];
+    return [['at', seconds(DELIVERIES.at[at], 1)], ['arrived', DELIVERIES.detail[at]],
+      ['from', node ? `n${node}` : 'not known']];
   }
   if (kind === 'lock') {
     const hold = TIME.holds[at];
@@ -328,7 +329,8 @@ function legendButton(at) {
     redraw();
   };
   const title = `Show or hide. ${DATA.classes[at].says}`;
-  return el('button', { type: 'button', 'aria-pressed': 'true', title, onclick: toggle }, swatch(at), DATA.classes[at].name);
+  return el('button', { type: 'button', 'aria-pressed': 'true', title, onclick: toggle },
+    swatch(at), DATA.classes[at].name);
 }
 
 // The address keeps what is seen: #t=12.3,15.1&op=17&theme=dark; v=0 is the first violation.
@@ -341,15 +343,14 @@ function remember() {
     const parts = [];
     if (VIEW.to - VIEW.from < END) parts.push(`t=${(VIEW.from / 1e6).toFixed(6)},${(VIEW.to / 1e6).toFixed(6)}`);
     if (VIEW.chosen !== null) parts.push(`op=${OPS.index[VIEW.chosen]}`);
-    const theme = document.documentElement.dataset.theme;
-    if (theme) parts.push(`theme=${theme}`);
+    if (theme()) parts.push(`theme=${theme()}`);
     if (parts.length || location.hash.includes('=')) history.replaceState(null, '', `#${parts.join('&')}`);
   }, 200);
 }
 function restore() {
   const asked = new URLSearchParams(location.hash.slice(1));
-  setTheme(asked.get('theme') || document.documentElement.dataset.theme || '');
-  if (asked.has('v')) showViolation(Math.min(Number(asked.get('v')) || 0, DATA.violations.length - 1));
+  setTheme(asked.get('theme') || theme());
+  if (asked.has('v') && DATA.violations[asked.get('v')]) showViolation(Number(asked.get('v')));
   const at = asked.has('op') ? PLACE.get(Number(asked.get('op'))) : undefined;
   if (at !== undefined) showOperation(at);
   const [from, to] = (asked.get('t') || '').split(',').map((time) => Number(time) * 1e6);
@@ -359,12 +360,13 @@ function restore() {
   }
 }
 
+// What was chosen: `dark`, `light`, or nothing.
+const theme = () => document.documentElement.dataset.theme || '';
 function isDark() {
-  const theme = document.documentElement.dataset.theme;
-  return theme ? theme === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches;
+  return theme() ? theme() === 'dark' : matchMedia('(prefers-color-scheme: dark)').matches;
 }
-function setTheme(theme) {
-  if (theme === 'dark' || theme === 'light') document.documentElement.dataset.theme = theme;
+function setTheme(chosen) {
+  if (chosen === 'dark' || chosen === 'light') document.documentElement.dataset.theme = chosen;
   else delete document.documentElement.dataset.theme;
   $('theme').textContent = isDark() ? 'Light' : 'Dark';
   drawAll();
@@ -378,13 +380,15 @@ function drawAll() {
 function start() {
   showVerdict();
   showMatrix();
+  showPromises();
   showCosts();
   showAvailability();
   showStaleness();
   showFindings();
   showLegend();
   const drawn = TIME.total > OPS.count
-    ? ` ${grouped(OPS.count)} of ${grouped(TIME.total)} operations are drawn: all that findings name, and an even choice of the others.` : '';
+    ? ` ${grouped(OPS.count)} of ${grouped(TIME.total)} operations are drawn: ` +
+      'all that findings name, and an even choice of the others.' : '';
   $('timeline-lead').append(drawn);
   $('previous').disabled = $('next').disabled = DATA.violations.length === 0;
   const actions = {
@@ -395,7 +399,7 @@ function start() {
   pointerActions();
   keyActions();
   minimapActions();
-  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => setTheme(document.documentElement.dataset.theme || ''));
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => setTheme(theme()));
   window.addEventListener('resize', drawAll);
   window.addEventListener('beforeprint', drawAll);
   window.addEventListener('hashchange', restore);

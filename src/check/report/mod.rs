@@ -10,12 +10,11 @@
 mod column;
 mod contrast;
 mod data;
+mod rows;
 mod text;
 mod timeline;
 mod words;
 
-#[cfg(test)]
-mod sample;
 #[cfg(test)]
 mod tests;
 

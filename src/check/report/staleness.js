@@ -24,7 +24,8 @@ function showStaleness() {
 
 function strip(level, points) {
   const stale = costOf(level).stale;
-  const canvas = el('canvas', { role: 'img', title: 'Choose a dot to see the read in the timeline.', 'aria-label': `${level.name}: ${points.length} stale reads` });
+  const canvas = el('canvas', { role: 'img', title: 'Choose a dot to see the read in the timeline.',
+    'aria-label': `${level.name}: ${points.length} stale reads` });
   const label = el('span', { class: 'quiet num' });
   const head = el('div', { class: 'head' }, el('span', {}, swatch(level.class), el('b', {}, level.name)),
     el('span', { class: 'quiet num' }, `${plural(stale.reads, 'stale read', 'stale reads')}, ` +

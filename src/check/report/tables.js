@@ -26,12 +26,11 @@ function showVerdict() {
 
 function keptPromises() {
   let checked = 0, kinds = 0;
-  for (const level of DATA.levels) {
-    for (const cell of level.cells) {
-      if (cell && cell.promised && cell.violations === 0 && cell.checked > 0) {
-        checked += cell.checked;
-        kinds += 1;
-      }
+  const tallies = [...DATA.levels.flatMap((level) => level.cells), ...DATA.promises.map((promise) => promise.tally)];
+  for (const tally of tallies) {
+    if (tally && tally.promised && tally.violations === 0 && tally.checked > 0) {
+      checked += tally.checked;
+      kinds += 1;
     }
   }
   return kinds === 0 ? '' : `${plural(kinds, 'promise was', 'promises were')} kept without exception, in ` +
@@ -74,11 +73,11 @@ function kind(tally) {
   return tally.excused > 0 ? 'excused' : 'good';
 }
 
-function cell(level, guarantee, tally) {
+function cell(level, guarantee, tally, element = 'td') {
   const what = kind(tally);
   const attributes = { class: `cell ${what}`, 'data-name': guarantee.name };
   if (what === 'none') {
-    return el('td', attributes, tally && tally.promised ? 'promised, never put to the test' : '–');
+    return el(element, attributes, tally && tally.promised ? 'promised, never put to the test' : '–');
   }
   const counted = tally.violations > 0
     ? `${grouped(tally.violations)} of ${grouped(tally.checked)}, ${share(tally.violations, tally.checked)}`
@@ -94,7 +93,7 @@ function cell(level, guarantee, tally) {
   if (tally.excused > 0) {
     notes.push(`${what === 'bad' ? `${grouped(tally.excused)} more excused: ` : ''}${tally.assumption || ''}`);
   }
-  return el('td', attributes, el('b', {}, words[what]), el('span', { class: 'of' }, counted),
+  return el(element, attributes, el('b', {}, words[what]), el('span', { class: 'of' }, counted),
     notes.map((note) => el('div', {}, note)),
     tally.worst ? el('div', {}, link(worstText(tally.worst), () => showCase({
       title: `${level.name}: the worst case of ${guarantee.name}`,
@@ -126,11 +125,21 @@ function showMatrix() {
       level.cells.map((tally, at) => cell(level, DATA.guarantees[at], tally))))))));
 }
 
+function showPromises() {
+  if (DATA.promises.length === 0) return;
+  const card = ({ subject, name, says, tally }) => el('div', { class: 'promise' },
+    el('b', {}, `${subject}: ${name}`), el('span', { class: 'quiet small' }, says),
+    cell({ name: subject }, { name }, tally, 'div'));
+  $('promises').append(el('h3', {}, 'Watches, leases and locks'),
+    el('div', { class: 'promises' }, DATA.promises.map(card)));
+}
+
 // A table whose rows become cards where there is little room. Columns: [name, what it says, right?].
 function table(columns, rows, kind) {
   return el('div', { class: 'scroll' }, el('table', { class: `cards plain ${kind || ''}` },
     el('thead', {}, el('tr', {}, columns.map(([name, says, right]) =>
-      el('th', { scope: 'col', class: right ? 'right' : '' }, name, says ? el('span', { class: 'says' }, says) : null)))),
+      el('th', { scope: 'col', class: right ? 'right' : '' }, name,
+        says ? el('span', { class: 'says' }, says) : null)))),
     el('tbody', {}, rows.map((cells) => el('tr', {}, cells.map((cell, at) => cell instanceof HTMLElement &&
       (cell.tagName === 'TH' || cell.tagName === 'TD') ? cell
       : el('td', { class: columns[at][2] ? 'right' : '', 'data-name': columns[at][0] }, cell)))))));
@@ -169,15 +178,16 @@ function showAvailability() {
     el('th', { scope: 'row' }, swatch(level.class), level.name),
     ...costOf(level).phases.map(([asked, ok], at) => answered(asked, ok, columns[at + 1][0])),
   ]);
-  $('availability').append(rows.length ? table(columns, rows) : '');
+  $('availability').append(rows.length ? table(columns, rows, 'even') : '');
 }
 
 function answered(asked, ok, name) {
   const rate = asked === 0 ? 0 : ok / asked;
   const low = rate < 0.5 ? 'bad' : rate < 0.99 ? 'low' : '';
   return el('td', { 'data-name': name, title: `${grouped(ok)} of ${grouped(asked)} answered`, class: 'num' },
-    share(ok, asked), asked === 0 ? null : el('span', { class: 'quiet small' }, ` of ${grouped(asked)}`),
-    asked === 0 ? null : el('span', { class: `meter ${low}` }, el('i', { style: `width:${(100 * rate).toFixed(1)}%` })));
+    share(ok, asked), asked === 0 ? null : el('span', { class: 'quiet small of' }, ` of ${grouped(asked)}`),
+    asked === 0 ? null : el('span', { class: `meter ${low}` },
+      el('i', { style: `width:${(100 * rate).toFixed(1)}%` })));
 }
 
 function showFindings() {
@@ -185,9 +195,10 @@ function showFindings() {
     ? el('p', { class: 'note' }, 'No broken promise was found.')
     : el('ol', { class: 'violations' }, DATA.violations.map(violationItem)), more());
   $('tiers').append(table(
-    [['tier'], ['question'], ['looked at', '', true], ['broken', '', true], ['verdict'], ['took', '', true]],
-    DATA.tiers.map((tier) => [tier.name, tier.says, grouped(tier.checked), grouped(tier.violations),
-      tierVerdict(tier), tier.took_ms > 0 ? millis(tier.took_ms) : '–'])));
+    [['tier'], ['looked at', '', true], ['broken', '', true], ['verdict'], ['took', '', true]],
+    DATA.tiers.map((tier) => [el('th', { scope: 'row' }, tier.name, el('span', { class: 'says' }, tier.says)),
+      grouped(tier.checked), grouped(tier.violations), tierVerdict(tier),
+      tier.took_ms > 0 ? millis(tier.took_ms) : '–']), 'tiers'));
   $('faults').append(DATA.faults.length === 0 ? el('p', { class: 'note' }, 'Nothing.') : table(
     [['fault'], ['what'], ['from', '', true], ['to', '', true], ['had an effect'], ['breaks']],
     DATA.faults.map((fault) => [
@@ -210,7 +221,8 @@ const same = (state) => DATA.finals.every((other) => other.hash === state.hash &
 // Of one name only some are kept.
 function more() {
   const counted = DATA.tiers.reduce((sum, tier) => sum + tier.violations, 0) - DATA.violations.length;
-  return counted > 0 ? el('p', { class: 'note' }, `${grouped(counted)} more of these names were counted and are not listed.`) : '';
+  if (counted <= 0) return '';
+  return el('p', { class: 'note' }, `${grouped(counted)} more of these names were counted and are not listed.`);
 }
 
 function violationItem(violation, number) {
@@ -219,8 +231,8 @@ function violationItem(violation, number) {
       el('span', { class: 'tag' }, violation.tier), ' ',
       violation.level ? el('span', { class: 'tag' }, violation.level) : null),
     el('p', { class: 'quiet' }, violation.says), el('p', {}, violation.why),
-    el('p', {}, link('Show in the timeline', () => showViolation(number)), ' · ',
-      violation.operations.map((index) => [operationLink(index), ' '])));
+    violation.operations.length === 0 ? null : el('p', {}, link('Show in the timeline', () => showViolation(number)),
+      ' · ', violation.operations.map((index) => [operationLink(index), ' '])));
 }
 
 const operationLink = (index) => PLACE.has(index)

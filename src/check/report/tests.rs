@@ -1,12 +1,14 @@
+mod sample;
+
 use std::{fs, time::Duration};
 
 use serde_json::Value;
 
+use self::sample::{MS, sample};
 use super::{
     column::Column,
     contrast::{contrast, percentile},
     data::{counts, grouped},
-    sample::{MS, sample},
     write,
 };
 use crate::{
@@ -178,6 +180,27 @@ fn overlapping_operations_of_a_session_have_lanes_of_their_own() {
 }
 
 #[test]
+fn sessions_that_follow_one_another_share_a_row() {
+    let of = |session, operation| Operation { session, ..operation };
+    let lost = Operation { ret: u64::MAX, ..read(0, (0, 0), Outcome::Unknown("lost".into())) };
+    let operations = vec![
+        of(1, lost),
+        of(2, read(1, (50, 60), Outcome::Ok)),
+        of(3, read(2, (150, 160), Outcome::Ok)),
+        of(3, read(3, (170, 180), Outcome::Ok)),
+    ];
+    let history = History { operations, ..History::default() };
+    let timeline = &data(&page(&history, &Findings::default()))["timeline"];
+    let rows: Vec<(u64, u64)> = (0..2)
+        .map(|at| &timeline["rows"][at])
+        .map(|row| (row["session"].as_u64().unwrap(), row["sessions"].as_u64().unwrap()))
+        .collect();
+    assert_eq!(rows, [(1, 2), (2, 1)]);
+    assert_eq!(timeline["operations"]["row"], "ABAA");
+    assert_eq!(timeline["end"], 180_000);
+}
+
+#[test]
 fn a_lock_is_held_until_its_release_is_called_or_certainty_ends() {
     let acquire =
         |token| Action::Acquire { lock: "l".into(), token: Some(token), sure_until: Some(1_000 * MS) };
@@ -191,6 +214,24 @@ fn a_lock_is_held_until_its_release_is_called_or_certainty_ends() {
     let holds = &data(&page(&history, &Findings::default()))["timeline"]["holds"];
     assert_eq!((holds[0]["from"].as_u64(), holds[0]["to"].as_u64()), (Some(10_000), Some(200_000)));
     assert_eq!((holds[1]["from"].as_u64(), holds[1]["to"].as_u64()), (Some(310_000), Some(1_500_000)));
+}
+
+#[test]
+fn promises_of_a_lease_are_not_those_of_the_level_of_that_name() {
+    let mut findings = Findings::default();
+    for (level, guarantee) in [("lease", "linearizable"), ("lease", "not-early"), ("lock", "fencing")] {
+        let tally = findings.tally(level, guarantee);
+        tally.promised = true;
+        tally.checked = 3;
+    }
+    let data = data(&page(&History::default(), &findings));
+    let names = |list: &Value, field: &str| -> Vec<String> {
+        list.as_array().unwrap().iter().map(|row| row[field].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&data["guarantees"], "name"), ["linearizable"]);
+    assert_eq!(names(&data["levels"], "name"), ["lease"]);
+    assert_eq!(names(&data["promises"], "subject"), ["lease", "lock"]);
+    assert_eq!(names(&data["promises"], "name"), ["not-early", "fencing"]);
 }
 
 #[test]

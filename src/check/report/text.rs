@@ -44,7 +44,7 @@ pub fn subject(action: &Action) -> String {
 }
 
 fn keys(steps: &[Step]) -> String {
-    let mut keys: Vec<&str> = steps.iter().map(|step| &*key_of(step)).map(AsRef::as_ref).collect();
+    let mut keys: Vec<&str> = steps.iter().map(|step| &**key_of(step)).collect();
     keys.sort_unstable();
     keys.dedup();
     keys.join(" ")

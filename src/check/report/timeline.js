@@ -6,7 +6,8 @@ const SIZE = { axis: 20, fault: 17, leader: 20, gap: 4, lane: 15, right: 12, buc
 const WRITES_FIRST = [8, 0, 1, 2, 3, 4, 5, 6, 7, 9];
 
 // What occupies rows: sessions, watches, locks. `lanes` hold places of operations, deliveries or holds, in
-// order of time; what is in one lane does not overlap.
+// order of time; what is in one lane does not overlap. SESSION_ROWS are those that operations name.
+const SESSION_ROWS = [];
 const ROWS = buildRows();
 const FAULT_LANES = stack(DATA.faults.map((fault) => [fault.from, Math.max(fault.to ?? END, fault.from + END / 12)]));
 const LEADERS = leaderSpans();
@@ -16,9 +17,10 @@ function buildRows() {
   const order = TIME.rows.map((_, at) => at).sort((a, b) =>
     WRITES_FIRST.indexOf(TIME.rows[a].class) - WRITES_FIRST.indexOf(TIME.rows[b].class) || a - b);
   const sessions = TIME.rows.map((row) => ({
-    kind: 'session', class: row.class, short: `s${row.session}`,
-    label: `${DATA.classes[row.class].name} s${row.session}`, lanes: Array.from({ length: row.lanes }, () => []),
+    kind: 'session', class: row.class, short: `s${row.session}`, label: sessionLabel(row),
+    lanes: Array.from({ length: row.lanes }, () => []),
   }));
+  SESSION_ROWS.push(...sessions);
   for (let at = 0; at < OPS.count; at++) sessions[OPS.row[at]].lanes[OPS.lane[at]].push(at);
   const watches = TIME.watches.map(([watch, prefix]) => ({
     kind: 'watch', label: `watch ${watch} ${prefix}*`, short: `w${watch}`, lanes: [[]],
@@ -29,6 +31,12 @@ function buildRows() {
   const rows = [...order.map((at) => sessions[at]), ...locks, ...watches];
   rows.forEach((row, at) => (row.at = at));
   return rows;
+}
+
+// A row of several sessions that follow one another is named after the first.
+function sessionLabel(row) {
+  const more = row.sessions > 1 ? ` +${row.sessions - 1}` : '';
+  return `${DATA.classes[row.class].name} s${row.session}${more}`;
 }
 
 function lockRow(name) {
@@ -279,10 +287,12 @@ function drawHolds(context, lane, y, height) {
   for (let number = firstAfter(lane, VIEW.from, holdEnd); number < lane.length; number++) {
     const hold = TIME.holds[lane[number]];
     if (hold.from > VIEW.to) break;
-    const left = Math.max(xOf(hold.from), layout.left - 4), right = Math.min(xOf(holdEnd(lane[number])), layout.width + 4);
+    const left = Math.max(xOf(hold.from), layout.left - 4);
+    const right = Math.min(xOf(holdEnd(lane[number])), layout.width + 4);
     context.fillStyle = colour('c9');
     context.fillRect(left, y + 2, Math.max(right - left - 1, 2), height - 4);
-    const text = right - left > 60 ? cut(context, `token ${hold.token}, process ${hold.process}`, right - left - 8) : '';
+    const held = `token ${hold.token}, process ${hold.process}`;
+    const text = right - left > 60 ? cut(context, held, right - left - 8) : '';
     context.fillStyle = colour('bg');
     context.textAlign = 'left';
     context.fillText(text, left + 4, y + height / 2 + 0.5);
@@ -293,7 +303,7 @@ function drawHolds(context, lane, y, height) {
 function drawMarks(context, visible) {
   const busy = new Map();
   const mark = (at, shade, text, pad = 1) => {
-    const row = ROWS_OF_OPS[OPS.row[at]];
+    const row = SESSION_ROWS[OPS.row[at]];
     if (!visible.includes(row) || opEnd(at) < VIEW.from || OPS.call[at] > VIEW.to) return;
     const y = yOf(row) + OPS.lane[at] * layout.lane, x = xOf(OPS.call[at]);
     const wide = Math.max(xOf(opEnd(at)) - x, 3);
@@ -304,14 +314,13 @@ function drawMarks(context, visible) {
     if (text) drawFlag(context, { text, x: Math.max(x, layout.left), y, shade, busy, row });
   };
   for (const [at, numbers] of BROKEN) mark(at, 'bad', DATA.violations[numbers[0]].anomaly);
-  for (const at of VIEW.marked) if (!BROKEN.has(at)) mark(at, 'loose-ink', 'see below');
+  for (const at of VIEW.marked) if (!BROKEN.has(at)) mark(at, 'loose-ink', aged(at));
   if (VIEW.chosen !== null) {
     mark(VIEW.chosen, 'ink', null, 3);
     if (OPS.outcome[VIEW.chosen] === 2) drawForever(context, VIEW.chosen);
   }
   if (VIEW.hover && VIEW.hover.kind === 'session') mark(VIEW.hover.at, 'ink', null, 3);
 }
-const ROWS_OF_OPS = TIME.rows.map((row) => ROWS.find((one) => one.kind === 'session' && one.short === `s${row.session}`));
 
 function drawFlag(context, { text, x, y, shade, busy, row }) {
   context.beginPath();
@@ -328,9 +337,14 @@ function drawFlag(context, { text, x, y, shade, busy, row }) {
   context.fillText(text, x + 9, y - 1);
 }
 
+function aged(at) {
+  const stale = STALE_AT.get(at);
+  return stale === undefined ? 'see above' : `${millis(STALE.stale[stale] / 1000)} old`;
+}
+
 // An unknown operation that is chosen: it may take effect at any time after its call.
 function drawForever(context, at) {
-  const y = yOf(ROWS_OF_OPS[OPS.row[at]]) + OPS.lane[at] * layout.lane + layout.lane / 2;
+  const y = yOf(SESSION_ROWS[OPS.row[at]]) + OPS.lane[at] * layout.lane + layout.lane / 2;
   context.strokeStyle = colour('ink');
   context.setLineDash([4, 4]);
   line(context, Math.max(xOf(OPS.call[at]), layout.left), y, layout.width, y);

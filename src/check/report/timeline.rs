@@ -6,6 +6,7 @@ use serde::Serialize;
 
 use super::{
     column::{Column, Texts},
+    rows::{self, Row, ends},
     text, words,
 };
 use crate::check::{
@@ -18,6 +19,8 @@ use crate::check::{
 const OPERATIONS_MAX: usize = 150_000;
 /// Deliveries that are drawn, chosen in the same way: the openings and ends of watches are all here.
 const DELIVERIES_MAX: usize = 50_000;
+/// Holds of locks that are drawn, an even choice.
+const HOLDS_MAX: usize = 20_000;
 /// Characters of an operation's text; enough to read, and a bound on the file.
 const DETAIL_MAX: usize = 300;
 /// The same in a long history, for those that no finding names.
@@ -30,7 +33,7 @@ const LONG: usize = 20_000;
 pub struct Timeline {
     /// When the last thing ended, in microseconds.
     pub end: u64,
-    /// A row per session, and how many lanes it needs for what overlaps in it.
+    /// A row per session; short ones share theirs.
     pub rows: Vec<Row>,
     /// One entry per operation that is drawn, in order of call.
     pub operations: Operations,
@@ -50,22 +53,12 @@ pub struct Timeline {
     pub stale: Stale,
 }
 
-/// A session.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Row {
-    /// Its number.
-    pub session: u64,
-    /// The class that most of its operations have.
-    pub class: usize,
-    /// How many operations overlap in it at most.
-    pub lanes: usize,
-}
-
 /// The columns of the operations.
 #[derive(Debug, Serialize)]
 pub struct Operations {
     index: Column,
     process: Column,
+    session: Column,
     row: Column,
     lane: Column,
     class: Column,
@@ -144,7 +137,7 @@ pub fn timeline(history: &History, findings: &Findings) -> Timeline {
     let all = &history.operations;
     let is_named = |operation: &Operation| named.contains(&operation.index);
     let operations: Vec<&Operation> = thinned(all, OPERATIONS_MAX, is_named);
-    let (rows, places) = rows(&operations);
+    let (rows, places) = rows::rows(&operations);
     let deliveries = thinned(&history.deliveries, DELIVERIES_MAX, |delivery: &Delivery| {
         matches!(delivery.kind, DeliveryKind::Opened { .. } | DeliveryKind::Cancelled { .. })
     });
@@ -158,7 +151,7 @@ pub fn timeline(history: &History, findings: &Findings) -> Timeline {
         deliveries: deliveries_of(&deliveries, &watches),
         deliveries_total: history.deliveries.len(),
         watches: watches.into_iter().collect(),
-        holds: holds(all),
+        holds: thinned_holds(holds(all)),
         leaders: history.leaders.iter().map(|led| (micros(led.at), led.leader, led.term)).collect(),
         stale: stale(findings, &operations),
     }
@@ -179,41 +172,11 @@ fn thinned<T>(all: &[T], max: usize, keep: impl Fn(&T) -> bool) -> Vec<&T> {
 }
 
 fn end(history: &History) -> Nanos {
-    let operations = history.operations.iter().map(|operation| operation.ret.max(operation.call));
+    let operations = history.operations.iter().map(ends);
     let deliveries = history.deliveries.iter().map(|delivery| delivery.at);
     let faults = history.faults.iter().map(|fault| fault.to.unwrap_or(fault.from));
     let leaders = history.leaders.iter().map(|led| led.at);
     operations.chain(deliveries).chain(faults).chain(leaders).max().unwrap_or_default()
-}
-
-/// The sessions, and for each operation its row and lane. An operation takes the first lane that is free
-/// when it is called.
-fn rows(operations: &[&Operation]) -> (Vec<Row>, Vec<(u64, u64)>) {
-    let sessions: BTreeMap<u64, ()> = operations.iter().map(|operation| (operation.session, ())).collect();
-    let rank: HashMap<u64, usize> = sessions.keys().enumerate().map(|(at, session)| (*session, at)).collect();
-    let mut lanes: Vec<Vec<Nanos>> = vec![Vec::new(); rank.len()];
-    let mut classes = vec![[0_usize; words::CLASSES.len()]; rank.len()];
-    let mut places = Vec::with_capacity(operations.len());
-    for operation in operations {
-        let row = rank[&operation.session];
-        classes[row][words::class(operation)] += 1;
-        let free = lanes[row].iter().position(|busy| *busy <= operation.call);
-        let lane = free.unwrap_or(lanes[row].len());
-        if free.is_none() {
-            lanes[row].push(0);
-        }
-        lanes[row][lane] = operation.ret.max(operation.call);
-        places.push((row as u64, lane as u64));
-    }
-    let most = |counts: &[usize; words::CLASSES.len()]| {
-        (0..counts.len()).rev().max_by_key(|class| counts[*class]).unwrap_or_default()
-    };
-    let row = |(session, row): (&u64, usize)| Row {
-        session: *session,
-        class: most(&classes[row]),
-        lanes: lanes[row].len(),
-    };
-    (sessions.keys().zip(0..).map(row).collect(), places)
 }
 
 /// Microseconds, rounded down.
@@ -254,7 +217,8 @@ fn columns(operations: &[&Operation], places: &[(u64, u64)], named: &HashSet<u64
             Outcome::Unknown(_) => 2,
         }),
         call: each(&|one| micros(one.call)),
-        took: each(&|one| micros(one.ret.saturating_sub(one.call))),
+        took: each(&|one| micros(ends(one) - one.call)),
+        session: each(&|one| one.session),
         detail: operations.iter().map(detail).collect(),
         asked: each(&asked),
         node: seen(&|seen| seen.node),
@@ -356,6 +320,11 @@ fn holds(operations: &[Operation]) -> Vec<Hold> {
         }
     }
     holds
+}
+
+fn thinned_holds(holds: Vec<Hold>) -> Vec<Hold> {
+    let step = holds.len().div_ceil(HOLDS_MAX).max(1);
+    holds.into_iter().step_by(step).collect()
 }
 
 fn stale(findings: &Findings, drawn: &[&Operation]) -> Stale {

@@ -10,7 +10,7 @@ pub const CLASSES: [(&str, &str); 10] = [
     ("log", "The same promise, bought by sending a marker through the log: the price to compare with."),
     (
         "lease",
-        "The same promise, if clock rates differ by less than a bound. The leader asks nobody before it answers.",
+        "The same promise, if clock rates differ by less than a bound. The leader answers without asking.",
     ),
     ("lease-or-index", "As lease; asks a quorum when the lease has run out."),
     ("bounded", "Sees every write acknowledged at least max_age before the read began. Refuses otherwise."),
@@ -40,107 +40,139 @@ pub fn class(operation: &Operation) -> usize {
 
 /// The place of a name in [`CLASSES`].
 pub fn class_named(name: &str) -> Option<usize> {
-    let name = match name {
-        "writes" => "write",
-        "lock" | "locks" | "lease-grants" | "leases" => "locks, leases",
-        other => other,
-    };
     CLASSES.iter().position(|(known, _)| *known == name)
 }
 
-/// Guarantees in the order in which they are shown, and what each says.
-const GUARANTEES: [(&str, &str); 13] = [
+/// Guarantees of reads and writes in the order in which they are shown, and what each says.
+const GUARANTEES: [(&str, &str); 9] = [
     ("linearizable", "As if there were one copy: a read sees all that was acknowledged before it began."),
-    ("real-time", "A read sees all that was acknowledged before it began."),
-    ("recency", "A read sees all that was acknowledged before it began."),
-    ("bounded-staleness", "A read sees all that was acknowledged at least max_age before it began."),
+    ("bounded", "A read sees all that was acknowledged at least max_age before it began."),
+    ("stated-bound", "A read is not older than its own answer says."),
     ("read-your-writes", "A client sees its own acknowledged writes."),
     ("monotonic-reads", "A client that has seen a state never sees an older one."),
     ("monotonic-writes", "A client's writes take effect in the order in which it made them."),
     ("writes-follow-reads", "A write takes effect after everything that its client had read before."),
-    ("pram", "Each client sees its own order of events kept."),
-    ("causal", "Nothing is seen before what caused it."),
-    ("sequential", "All see one order, which keeps each client's own."),
+    ("monotonic-per-member", "A member never shows a state older than one it has shown."),
     ("consistent-prefix", "What is read is one state that really was, never a mix of two."),
-    ("convergence", "After the faults, all members hold the same."),
 ];
 
-/// The guarantee's place among those shown and what it says, if it is known. Spellings differ a little.
+/// The guarantee's place among those shown and what it says, if it is known.
 pub fn guarantee(name: &str) -> (usize, &'static str) {
-    let name = name.replace(['_', ' '], "-");
-    let name = match name.as_str() {
-        "linearizability" => "linearizable",
-        "reads-your-writes" | "ryw" => "read-your-writes",
-        "bounded" | "bounded-delta" | "max-age" => "bounded-staleness",
-        "prefix" | "committed-prefix" => "consistent-prefix",
-        other => other,
-    };
     let place = GUARANTEES.iter().position(|(known, _)| *known == name);
     place.map_or((GUARANTEES.len(), ""), |place| (place, GUARANTEES[place].1))
 }
 
+/// Promises of watches, leases and locks: the subject stands where else a level does.
+const PROMISES: [(&str, &str, &str); 18] = [
+    ("watch", "reliable", "Every change is told, none is left out."),
+    ("watch", "unique", "No change is told twice."),
+    ("watch", "ordered", "Changes are told in order of revision."),
+    ("watch", "atomic", "The changes of one revision are told together."),
+    ("watch", "filter", "Only what was asked for is told."),
+    ("watch", "bookmark", "After it was said that all up to a revision was told, nothing older comes."),
+    ("watch", "consistent", "What is told is what the history's writes did."),
+    ("watch", "previous", "The value before a change is the one that it replaced."),
+    ("watch", "version", "Versions and create revisions follow from the changes."),
+    ("watch", "cancel", "Nothing comes after the end, and an end has a true reason."),
+    ("lease", "not-early", "A lease lives for its whole time after each answered keep-alive."),
+    ("lease", "not-late", "The keys of a lease are gone soon after its time."),
+    ("lease", "not-revived", "A lease that has ended stays so."),
+    ("lease", "at-once", "All keys of a lease go in one revision."),
+    ("lock", "mutual-exclusion", "No two holders are sure of the same lock at the same time."),
+    ("lock", "token-order", "A later holder has a greater token."),
+    ("lock", "fencing", "A write of somebody who has lost the lock is refused."),
+    ("lock", "held-while-sure", "While a holder may be sure of a lock, it has it."),
+];
+
+/// The place in which a promise of a subject is shown, and what it says; none: it is a guarantee at a level.
+pub fn promise(subject: &str, name: &str) -> Option<(usize, &'static str)> {
+    let place = PROMISES.iter().position(|(of, known, _)| (*of, *known) == (subject, name))?;
+    Some((place, PROMISES[place].2))
+}
+
 /// What an anomaly of that name is.
 pub fn anomaly(name: &str) -> &'static str {
-    let name = name.strip_suffix("-realtime").or(name.strip_suffix("-process")).unwrap_or(name);
-    KEY_VALUE
-        .iter()
-        .chain(&TRANSACTIONS)
-        .chain(&COORDINATED)
-        .find(|(known, _)| *known == name)
-        .map_or("", |(_, says)| says)
+    let plain = name.strip_suffix("-realtime").or(name.strip_suffix("-process")).unwrap_or(name);
+    let all = KEY_VALUE.iter().chain(&LEVELS).chain(&TRANSACTIONS).chain(&WATCHES).chain(&LEASES_AND_LOCKS);
+    let mut all = all.filter(|(known, _)| *known == plain);
+    all.next().map_or("", |(_, says)| says)
 }
 
 /// Anomalies of reads and writes.
-const KEY_VALUE: [(&str, &str); 16] = [
-    ("stale-read", "A read missed a change that had been acknowledged before it began."),
-    ("phantom", "A value was read that nobody wrote."),
-    ("phantom-value", "A value was read that nobody wrote."),
+const KEY_VALUE: [(&str, &str); 18] = [
+    ("malformed", "The history contradicts itself; it was recorded wrongly."),
+    ("phantom-read", "A value was read that nobody wrote."),
+    ("aborted-read", "A value was read whose write was refused."),
     ("future-read", "A value was read before its write was asked for."),
+    ("stale-read", "A read missed a change that had been acknowledged before it began."),
     ("lost-write", "An acknowledged write is nowhere to be found."),
     ("lost-update", "Two changed the same state, each unaware of the other: one change is lost."),
     ("non-linearizable", "No order of the operations explains their answers and keeps real time."),
-    ("not-linearizable", "No order of the operations explains their answers and keeps real time."),
-    ("wrong-answer", "The answer is not what the store held at the revision that it names."),
-    ("real-time", "An operation that began after another ended stands before it."),
+    ("write-order", "A write that began after another was acknowledged took effect before it."),
+    ("applied-twice", "One write took effect two times."),
     ("duplicate-revision", "Two changes have the same revision."),
-    ("read-your-writes", "A client did not see its own acknowledged write."),
-    ("monotonic-reads", "A client saw a state, and then an older one."),
-    ("too-stale", "A read was older than its bound allows."),
-    ("divergence", "Members hold different states at the end."),
-    ("malformed", "The history contradicts itself; it was recorded wrongly."),
-];
-
-/// Anomalies of transactions: Adya's names.
-const TRANSACTIONS: [(&str, &str); 12] = [
-    ("G0", "Dirty write: two transactions' writes are interleaved."),
-    ("G1a", "Aborted read: something was read of a transaction that was not done."),
-    ("G1b", "Intermediate read: something was read that its transaction had changed again."),
-    ("G1c", "Circular information: each of several transactions saw another's writes."),
-    ("G-single", "Read skew: a transaction saw a part of another, and missed a part of it."),
-    ("G2", "Write skew: transactions each missed the other's writes."),
-    ("write-skew", "Transactions each missed the other's writes."),
-    ("long-fork", "Two readers saw two writes in opposite orders."),
-    ("internal", "A transaction did not see its own earlier steps."),
-    ("incompatible-order", "Two reads of a list show its elements in different orders."),
-    ("duplicate-element", "An element was appended once and is there twice."),
+    ("unexplained-revision", "The store changed, and nobody had asked for it."),
+    ("inconsistent-read", "The answer is not what the store held at the revision that it names."),
+    ("wrong-answer", "The answer does not follow from the changes before it."),
+    ("wrong-refusal", "A condition was said not to hold, and it held."),
+    ("wrong-version", "A version or revision in the answer does not follow from the changes."),
+    ("diverged", "Members hold different states at the end."),
     ("dirty-read", "Something was read of a write that was not done."),
 ];
 
-/// Anomalies of watches, leases, locks and elections.
-const COORDINATED: [(&str, &str); 13] = [
+/// What a level promised a read or a session, and did not give.
+const LEVELS: [(&str, &str); 6] = [
+    ("stale-beyond-bound", "A read was older than its bound allows."),
+    ("missed-own-write", "A client did not see its own acknowledged write."),
+    ("non-monotonic-read", "A client saw a state, and then an older one."),
+    ("non-monotonic-write", "A client's later write took effect before its earlier one."),
+    ("write-before-read", "A write took effect before what its client had already read."),
+    ("member-went-back", "A member showed a state, and then an older one."),
+];
+
+/// Anomalies of transactions: Adya's names.
+const TRANSACTIONS: [(&str, &str); 11] = [
+    ("G0", "Dirty write: the writes of two transactions are interleaved."),
+    ("G1a", "Aborted read: something was read of a transaction that was not done."),
+    ("G1b", "Intermediate read: something was read that its transaction went on to change."),
+    ("G1c", "Circular information: each of several transactions saw another's writes."),
+    ("G-single", "Read skew: a transaction saw a part of another, and missed a part of it."),
+    ("G-nonadjacent", "Transactions in a circle each saw one, and missed another."),
+    ("G2", "Transactions in a circle each missed another's writes."),
+    ("write-skew", "Two transactions each missed the other's writes."),
+    ("long-fork", "Two readers saw two writes in opposite orders."),
+    ("internal", "A transaction did not see its own earlier steps."),
+    ("incompatible-order", "Two reads of a list show its elements in different orders."),
+];
+
+/// Anomalies of lists and watches.
+const WATCHES: [(&str, &str); 11] = [
+    ("duplicate-elements", "An element was appended once and is there twice."),
     ("watch-gap", "A watch was not told of a change, yet of later ones."),
     ("watch-duplicate", "A watch was told of a change twice."),
     ("watch-order", "A watch was told of changes in the wrong order."),
-    ("watch-phantom", "A watch was told of a change that never was."),
-    ("watch-split", "The changes of one revision did not arrive together."),
-    ("lock-overlap", "Two clients were sure to hold the same lock at the same time."),
-    ("split-brain-lock", "Two clients were sure to hold the same lock at the same time."),
-    ("mutual-exclusion", "Two clients were sure to hold the same lock at the same time."),
-    ("token-order", "A later holder of a lock got a smaller token than an earlier one."),
-    ("fencing", "A write of a holder that had lost its lock was let through."),
+    ("watch-atomic", "The changes of one revision did not arrive together."),
+    ("watch-filter", "A watch was told of something that it had not asked for."),
+    ("watch-bookmark", "A watch said that all was told up to a revision, and then told something older."),
+    ("watch-mismatch", "A watch was told of a change that the writes do not explain."),
+    ("watch-previous", "A watch was told of a wrong value before a change."),
+    ("watch-version", "A watch was told of a wrong version or create revision."),
+    ("watch-cancel", "A watch ended for a reason that is not true."),
+];
+
+/// Anomalies of leases, locks and elections.
+const LEASES_AND_LOCKS: [(&str, &str); 11] = [
+    ("watch-after-cancel", "A watch told something after its end."),
     ("lease-early", "A lease ended before its time."),
     ("lease-late", "A lease's keys were there after its time and the allowance."),
-    ("lease-resurrected", "A lease that had ended was alive again."),
+    ("lease-revived", "A lease that had ended was alive again."),
+    ("lease-split", "The keys of one lease did not go together."),
+    ("split-brain-lock", "Two clients were sure to hold the same lock at the same time."),
+    ("token-order", "A later holder of a lock got a smaller token than an earlier one."),
+    ("token-reuse", "Two holders of a lock got the same token."),
+    ("stale-token-write", "A write of a holder that had lost its lock was let through."),
+    ("guard-after-release", "A write was let through after its lock had been given up."),
+    ("lock-lost-early", "A holder was refused while it could be sure to hold the lock."),
 ];
 
 /// The tier's question.

@@ -21,12 +21,21 @@ pub struct Places<'a> {
     pub hidden: Vec<u32>,
     /// Per key, the hidden writes that change it.
     pub hidden_of: HashMap<Key, Vec<u32>>,
-    /// Revisions between the first and the last that no operation is known to have made, rising.
-    pub gaps: Vec<Revision>,
-    /// Per gap, the first answer that shows that it was past: whatever made it was called by then.
-    pub deadlines: Vec<Nanos>,
+    /// Revisions up to the last that no operation is known to have made, rising.
+    pub gaps: Vec<Gap>,
     /// Whether keys may vanish with a lease, at revisions that nobody tells.
     pub leases: bool,
+}
+
+/// Revisions that no operation is known to have made, and that nobody's answer is about but the last's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Gap {
+    /// The first.
+    pub from: Revision,
+    /// The last, inclusive.
+    pub to: Revision,
+    /// The first answer that shows that they were past: whatever made them was called by then.
+    pub deadline: Nanos,
 }
 
 /// Where one operation stands.
@@ -73,15 +82,8 @@ impl<'a> Places<'a> {
         }
         order.sort_unstable();
         hidden.sort_by_key(|at| operations[*at as usize].call);
-        let mut places = Places {
-            order,
-            loose,
-            hidden,
-            hidden_of: HashMap::new(),
-            gaps: vec![],
-            deadlines: vec![],
-            leases: false,
-        };
+        let mut places =
+            Places { order, loose, hidden, hidden_of: HashMap::new(), gaps: vec![], leases: false };
         places.index_hidden(index);
         places.find_gaps(index, &made);
         places
@@ -101,32 +103,38 @@ impl<'a> Places<'a> {
     fn find_gaps(&mut self, index: &Index<'a>, made: &Made) {
         let operations = &index.history.operations;
         self.leases = operations.iter().any(|operation| is_lease(&operation.action));
-        let (Some(first), Some(last)) = (self.order.first(), self.order.last()) else { return };
-        // What nobody explains is only listed if something could: else a history of a part of a large store
-        // would be all gaps.
-        let limit = self.order.len() as u64 + self.hidden.len() as u64;
-        if index.history.about.complete || self.leases || !self.hidden.is_empty() {
-            let all = (first.revision..=last.revision).filter(|revision| !made.has(*revision));
-            self.gaps = all.take(4 * limit as usize + 1_000).collect();
+        let Some(first) = self.order.first() else { return };
+        // The empty store is at revision 1. What was before the history began may be anything.
+        let mut before = if index.history.about.complete { 1 } else { first.revision };
+        let mut points: Vec<Revision> = self.order.iter().map(|place| place.revision).collect();
+        points.extend(made.by.keys());
+        points.sort_unstable();
+        points.dedup();
+        for point in points {
+            let to = if made.has(point) { point - 1 } else { point };
+            if before < to {
+                self.gaps.push(Gap { from: before + 1, to, deadline: Nanos::MAX });
+            }
+            before = before.max(point);
         }
         let mut soonest = Nanos::MAX;
         let mut from_last = self.order.iter().rev().peekable();
-        for gap in self.gaps.iter().rev() {
-            while let Some(place) = from_last.next_if(|place| place.revision >= *gap) {
+        for gap in self.gaps.iter_mut().rev() {
+            while let Some(place) = from_last.next_if(|place| place.revision >= gap.to) {
                 let operation = &operations[place.at as usize];
                 if operation.is_ok() {
                     soonest = soonest.min(operation.ret);
                 }
             }
-            self.deadlines.push(soonest);
+            gap.deadline = soonest;
         }
-        self.deadlines.reverse();
     }
 
-    /// The last gap after `from` and not after `to`, by its place among the gaps.
-    pub fn gap_within(&self, from: Revision, to: Revision) -> Option<usize> {
-        let end = self.gaps.partition_point(|gap| *gap <= to);
-        end.checked_sub(1).filter(|last| self.gaps[*last] > from)
+    /// The last gap after `from` and not after `to`.
+    pub fn gap_within(&self, from: Revision, to: Revision) -> Option<&Gap> {
+        let end = self.gaps.partition_point(|gap| gap.from <= to);
+        let last = &self.gaps[end.checked_sub(1)?];
+        (last.to.min(to) > from).then_some(last)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Replay, TIER,
-    place::{Kind, Place, Places},
+    place::{Gap, Kind, Place, Places},
     state::{Claim, State, Value},
 };
 use crate::check::{
@@ -308,7 +308,7 @@ impl<'a> Run<'a, '_> {
     }
 
     /// Whether a hidden write can have made such a change in the gap.
-    fn hides(&self, key: Key, gap: usize, fits: impl Fn(Change<'_>) -> bool) -> bool {
+    fn hides(&self, key: Key, gap: &Gap, fits: impl Fn(Change<'_>) -> bool) -> bool {
         let hidden = self.places.hidden_of.get(&key).map_or(&[][..], Vec::as_slice);
         let mut hidden = hidden.iter().map(|at| &self.index.history.operations[*at as usize]);
         hidden.any(|operation| {
@@ -316,7 +316,7 @@ impl<'a> Run<'a, '_> {
             effect::changes(&operation.action, |name, change| {
                 any |= self.index.key(name) == key && fits(change);
             });
-            any && operation.call <= self.places.deadlines[gap]
+            any && operation.call <= gap.deadline
         })
     }
 

@@ -10,7 +10,7 @@ use std::{
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng, seq::IndexedRandom};
 
-use super::{Kind, Planned, Stage, Struck, processes::names};
+use super::{Kind, Planned, Stage, Struck, Victim, processes::names};
 use crate::{
     recipes::KvApi,
     torture::{TortureError, cluster::Cluster, workload::options},
@@ -27,11 +27,12 @@ const KEPT: u64 = 2000;
 impl Stage {
     /// Puts a clock wrong for a while.
     pub(super) async fn clock(&self, planned: &Planned, nodes: &[NodeId]) -> Struck {
-        let mut rng = SmallRng::seed_from_u64(planned.seed);
         let beyond = planned.kind == Kind::ClockBeyond;
-        let rate = match beyond {
-            true => *[0.2, 0.4, 3.0].choose(&mut rng).unwrap_or(&0.2),
-            false => 1.0 + rng.random_range(-RATE_WITHIN..RATE_WITHIN),
+        let rate = match (beyond, planned.victim) {
+            // What hurts most: a leader that believes in its lease for long, a follower that does not wait.
+            (true, Victim::Leader) => 0.2,
+            (true, _) => 4.0,
+            (false, _) => 1.0 + SmallRng::seed_from_u64(planned.seed).random_range(-RATE_WITHIN..RATE_WITHIN),
         };
         let cluster = self.cluster.lock().await;
         let before = says_of_clock(&cluster, nodes[0]);

@@ -20,7 +20,8 @@ use std::{
 use tokio::{task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
-pub use self::plan::{Plan, Planned};
+use self::plan::Victim;
+pub use self::plan::{Plan, Planned, Script};
 use super::{cluster::Cluster, recorder::Recorder};
 use crate::{
     check::history::{Fault, FaultKind},

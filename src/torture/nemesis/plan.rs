@@ -52,6 +52,34 @@ pub struct Plan {
     pub entries: Vec<(Duration, Planned)>,
 }
 
+/// A plan that is written down, to show something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Script {
+    /// The levels side by side: the leader is cut off, paused, killed, each for a while and by itself; then a
+    /// follower's links are slow.
+    Contrast,
+    /// What leases rest on: three times the leader's clock runs at a fifth of its rate, and it is cut off.
+    Clock,
+}
+
+/// When in the run, what, to whom, and for how long; in fractions of the run.
+const CONTRAST: [(f64, Kind, Victim, f64); 4] = [
+    (0.10, Kind::Partition, Victim::Leader, 0.15),
+    (0.33, Kind::Pause, Victim::Leader, 0.15),
+    (0.56, Kind::Kill, Victim::Leader, 0.15),
+    (0.79, Kind::Slow, Victim::Follower(0), 0.15),
+];
+
+/// See [`CONTRAST`].
+const CLOCK: [(f64, Kind, Victim, f64); 6] = [
+    (0.10, Kind::ClockBeyond, Victim::Leader, 0.20),
+    (0.12, Kind::Partition, Victim::Leader, 0.15),
+    (0.40, Kind::ClockBeyond, Victim::Leader, 0.20),
+    (0.42, Kind::Partition, Victim::Leader, 0.15),
+    (0.70, Kind::ClockBeyond, Victim::Leader, 0.20),
+    (0.72, Kind::Partition, Victim::Leader, 0.15),
+];
+
 /// The first seconds belong to the workload alone.
 const QUIET: Duration = Duration::from_secs(3);
 
@@ -71,20 +99,17 @@ impl Plan {
         Plan { entries }
     }
 
-    /// What shows people the levels side by side: the leader alone, the leader paused, the leader killed, each
-    /// for a while and by itself, over `duration`.
-    pub fn contrast(duration: Duration) -> Plan {
-        let part = duration / 12;
-        let fault = |number: u32, kind, victim| {
-            (part * number, Planned { kind, victim, lasts: part * 2, seed: u64::from(number) })
+    /// What is written down, stretched over `duration`.
+    pub fn of(script: Script, duration: Duration) -> Plan {
+        let faults: &[(f64, Kind, Victim, f64)] = match script {
+            Script::Contrast => &CONTRAST,
+            Script::Clock => &CLOCK,
         };
-        Plan {
-            entries: vec![
-                fault(1, Kind::Partition, Victim::Leader),
-                fault(4, Kind::Pause, Victim::Leader),
-                fault(7, Kind::Kill, Victim::Leader),
-                fault(9, Kind::Slow, Victim::Follower(0)),
-            ],
-        }
+        let entry = |(number, (at, kind, victim, lasts)): (u64, &(f64, Kind, Victim, f64))| {
+            let planned =
+                Planned { kind: *kind, victim: *victim, lasts: duration.mul_f64(*lasts), seed: number };
+            (duration.mul_f64(*at), planned)
+        };
+        Plan { entries: (0..).zip(faults).map(entry).collect() }
     }
 }
