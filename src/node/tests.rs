@@ -1,10 +1,6 @@
 //! What a member does when others fail or when it fails itself: clusters of a few that live in this process,
 //! looked at from inside.
 
-#[path = "../../tests/it/support/ports.rs"]
-#[allow(clippy::missing_docs_in_private_items)]
-mod ports;
-
 use std::{
     collections::BTreeMap,
     io,
@@ -18,6 +14,7 @@ use super::*;
 use crate::{
     config::MemberAddr,
     raft::types::Peer,
+    torture::cluster::ports,
     types::{KeyRange, Level, Scan},
 };
 
@@ -41,7 +38,7 @@ impl Cluster {
     /// As many, ready.
     async fn start(count: u64, change: impl Fn(&mut Config)) -> Cluster {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let addr = |id| (id, MemberAddr { peer: ports::free_addr(), client: String::new() });
+        let addr = |id| (id, MemberAddr { peer: ports::free_addr().expect("a port"), client: String::new() });
         let members: BTreeMap<_, _> = (1..=count).map(addr).collect();
         let config = |id: &NodeId| {
             let data_dir = dir.path().join(id.to_string());
