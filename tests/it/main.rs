@@ -3,6 +3,7 @@
 mod api_convert;
 mod api_server;
 mod bad_input;
+mod check;
 mod check_core;
 mod golden;
 mod hazards;

@@ -1,0 +1,4 @@
+//! The history checker from outside: known histories by name, and the command.
+
+mod command;
+mod known;
