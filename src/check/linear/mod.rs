@@ -150,8 +150,10 @@ impl<'a, 'b> Pool<'a, 'b> {
         stuck.shrink(last.unwrap_or(0));
         let rows = stuck.rows;
         let (anomaly, why) = words::words(self.index, self.index.name(key), (&rows, &values));
+        let places = rows.iter().flat_map(|row| [Some(row.at), row.by]).flatten();
         let mut operations: Vec<u64> =
-            rows.iter().map(|row| self.index.history.operations[row.at as usize].index).collect();
+            places.map(|at| self.index.history.operations[at as usize].index).collect();
+        operations.sort_unstable();
         operations.dedup();
         Judgement::Violated(Violation { tier: TIER, anomaly, level: None, why, operations })
     }

@@ -22,6 +22,8 @@ pub struct Row<'a> {
     pub call: Nanos,
     /// By when it took effect; [`NEVER`]: perhaps it did not.
     pub ret: Nanos,
+    /// The place of another operation that shows that it took effect.
+    pub by: Option<u32>,
     /// When it can take effect.
     pub need: Need,
     /// What it does then.

@@ -12,6 +12,7 @@ use crate::check::{
 use crate::types::Revision;
 
 /// Where the operations stand.
+#[derive(Default)]
 pub struct Places<'a> {
     /// In order: by revision, writes first.
     pub order: Vec<Place>,

@@ -97,6 +97,7 @@ impl<'a> Run<'a, '_> {
             Action::Delete { key, existed } => match (turn.makes, existed) {
                 (Some(_), Some(true)) => self.claim(turn, key, Claim::Present),
                 (None, Some(false)) => self.claim(turn, key, Claim::Absent),
+                (Some(_), None) if turn.operation.is_unknown() => self.claim(turn, key, Claim::Present),
                 _ => {}
             },
             Action::Cas { key, old, swapped, .. } => match (turn.makes, swapped, old) {

@@ -30,16 +30,8 @@ struct World {
 pub fn is_linearizable(history: &History, by: By<'_>) -> bool {
     let operations: Vec<&Operation> =
         history.operations.iter().filter(|operation| operation.is_ok() || operation.is_unknown()).collect();
-    let first =
-        operations.iter().map(|operation| operation.revision()).filter(|revision| *revision > 0).min();
-    let starts = match by {
-        By::Values(_) => 1..=1,
-        By::Revisions => 1..=first.unwrap_or(1),
-    };
-    starts.into_iter().any(|revision| {
-        let world = World { revision, state: BTreeMap::new() };
-        extend(&operations, &mut vec![false; operations.len()], &world, by)
-    })
+    let world = World { revision: 1, state: BTreeMap::new() };
+    extend(&operations, &mut vec![false; operations.len()], &world, by)
 }
 
 fn extend(operations: &[&Operation], placed: &mut [bool], world: &World, by: By<'_>) -> bool {
