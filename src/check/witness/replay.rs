@@ -251,7 +251,10 @@ impl<'a> Run<'a, '_> {
 
     fn confirm(&mut self, turn: Turn<'a>, key: Key, claim: Claim<'a>) {
         let state = &mut self.states[key as usize];
-        state.confirmed = state.confirmed.max(turn.sees);
+        // The same value may have been written again; the same revision may not.
+        if matches!(claim, Claim::Absent) || claim.modified() > 0 {
+            state.confirmed = state.confirmed.max(turn.sees);
+        }
         state.modified = state.modified.max(claim.modified());
         let Claim::Found(found) = claim else { return };
         if state.counted {
