@@ -177,14 +177,14 @@ impl<'a> Run<'a, '_> {
 
     fn append(&mut self, key: Key, element: &'a str, (revision, by): (Revision, Option<u32>)) {
         let miscounted = self.miscounts(key, revision);
+        // What it was added to is not certain then.
+        let hides = self.hides_change(key, revision);
         let state = &mut self.states[key as usize];
-        let mut value = state.value.take().unwrap_or(Value::List(vec![]));
+        let known = state.known && !hides;
+        // A placeholder, since the key exists meanwhile.
+        let before = state.value.as_mut().map(|value| std::mem::replace(value, Value::Text("")));
+        let mut value = before.unwrap_or(Value::List(vec![]));
         value.push(element);
-        let is_new = matches!(&value, Value::List(list) if list.len() == 1);
-        let known = state.known;
-        if is_new {
-            state.set(Value::List(vec![]), revision);
-        }
         state.set(value, revision);
         state.known = known;
         state.counted &= !miscounted;
@@ -207,9 +207,15 @@ impl<'a> Run<'a, '_> {
     /// Whether the count of changes before this revision is not certain.
     fn miscounts(&self, key: Key, revision: Revision) -> bool {
         let state = &self.states[key as usize];
-        let hides = self.places.hidden_of.contains_key(&key)
+        self.hides_change(key, revision) || (state.modified == revision && state.value.is_some())
+    }
+
+    /// Whether the key may have changed before this revision, unseen.
+    fn hides_change(&self, key: Key, revision: Revision) -> bool {
+        let state = &self.states[key as usize];
+        let hidden = self.places.hidden_of.contains_key(&key)
             && self.places.gap_within(state.confirmed, revision - 1).is_some();
-        hides || state.attached || (state.modified == revision && state.value.is_some())
+        hidden || state.attached
     }
 
     fn found(&mut self, turn: Turn<'a>, key: &'a Text, found: Option<&'a Found>) {

@@ -10,6 +10,8 @@ use quorate::{
     types::Revision,
 };
 
+use super::store::{appended, elements};
+
 /// What is compared.
 #[derive(Clone, Copy)]
 pub enum By<'a> {
@@ -162,7 +164,15 @@ impl Here<'_> {
                     self.set(key, value);
                     changed = true;
                 }
-                _ => {}
+                Step::Append(key, element) => {
+                    let text = appended(self.get(key).as_ref(), element);
+                    self.set(key, &text);
+                    changed = true;
+                }
+                Step::List(key, list) => {
+                    let there = elements(self.get(key).as_ref());
+                    self.fits &= list.as_ref().is_none_or(|list| *list == there) || !self.sees(key);
+                }
             }
         }
         changed
