@@ -10,11 +10,14 @@ use std::{
 use tempfile::TempDir;
 use tracing_subscriber::filter::LevelFilter;
 
+/// In the library it belongs to `torture`, which stands above `node`.
+#[path = "../torture/cluster/ports.rs"]
+mod ports;
+
 use super::*;
 use crate::{
     config::MemberAddr,
     raft::types::Peer,
-    torture::cluster::ports,
     types::{KeyRange, Level, Scan},
 };
 
