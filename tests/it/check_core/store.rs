@@ -120,7 +120,9 @@ impl Store {
             10 => Action::Range { prefix: "".into(), found: None },
             11 => {
                 let list: Text = Arc::from("list");
-                let append = Step::Append(list.clone(), self.value(shape, random));
+                // Elements are unique, whatever other values are.
+                let element = self.value(Shape { unique: true, ..shape }, random);
+                let append = Step::Append(list.clone(), element);
                 let steps = match random.random_range(0..4) {
                     0 => vec![Step::List(list, None), append],
                     1 => vec![append, Step::List(list, None)],
