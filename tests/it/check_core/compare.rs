@@ -68,7 +68,7 @@ fn values_agree_with_brute_force() {
     eprintln!("{good} good, {bad} bad");
 }
 
-/// By revisions, with transactions over several keys: exactly brute force's verdict, which knows revisions too.
+/// By revisions, with transactions over several keys: exactly the verdict of brute force that knows revisions.
 #[test]
 fn revisions_agree_with_brute_force() {
     let (mut good, mut bad) = (0, 0);
@@ -88,8 +88,8 @@ fn revisions_agree_with_brute_force() {
     eprintln!("{good} good, {bad} bad");
 }
 
-/// A part of a good history, of which nobody says that it is all: from an instant on at which nothing was under
-/// way.
+/// A part of a good history, of which nobody says that it is all: from an instant on at which nothing was
+/// under way.
 #[test]
 fn a_part_of_a_good_history_holds() {
     let mut parts = 0;

@@ -266,7 +266,28 @@ fn a_million_operations_by_revision() {
 #[test]
 #[ignore = "measures; release build"]
 fn a_hundred_thousand_operations_by_value() {
-    let load = Load { operations: 100_000, clients: 8, keys: 100, unknown: 5, revisions: false };
-    let findings = figures(load, &Options::default());
-    assert_eq!(findings.verdict(), Verdict::Ok);
+    for unknown in [0, 5, 10, 20] {
+        let load = Load { operations: 100_000, clients: 8, keys: 100, unknown, revisions: false };
+        let findings = figures(load, &Options { threads: 2, ..Options::default() });
+        assert_ne!(findings.verdict(), Verdict::Violated, "{unknown}");
+    }
+}
+
+/// One answer of many is old: the witness is small, and found in time.
+#[test]
+#[ignore = "measures; release build"]
+fn one_stale_read_among_a_hundred_thousand_operations() {
+    let load = Load { operations: 100_000, clients: 8, keys: 10, unknown: 2, revisions: false };
+    let mut history = generate(load);
+    let mut reads = history.operations.iter_mut().filter_map(|operation| match &mut operation.action {
+        Action::Read { key, found } if &**key == "k00003" => Some(found),
+        _ => None,
+    });
+    let old = reads.nth(2_000).and_then(|found| found.clone());
+    let read = reads.nth(200).expect("a later read");
+    *read = old;
+    let began = Instant::now();
+    let findings = check(&history, &Options { threads: 2, ..Options::default() });
+    println!("{:.1?} {:?}", began.elapsed(), findings.witness());
+    assert!(findings.witness().is_some_and(|witness| witness.operations.len() <= 6));
 }
