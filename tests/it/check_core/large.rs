@@ -291,3 +291,17 @@ fn one_stale_read_among_a_hundred_thousand_operations() {
     println!("{:.1?} {:?}", began.elapsed(), findings.witness());
     assert!(findings.witness().is_some_and(|witness| witness.operations.len() <= 6));
 }
+
+/// Few keys, many clients, many unknown outcomes: how far the search goes.
+#[test]
+#[ignore = "measures; release build"]
+fn crowded_keys() {
+    for (clients, keys, unknown) in
+        [(16, 1, 0), (32, 1, 0), (64, 1, 0), (16, 4, 10), (16, 4, 30), (16, 4, 100)]
+    {
+        println!("{clients} clients, {keys} keys, {unknown} of 1,000 unknown");
+        let load = Load { operations: 20_000, clients, keys, unknown, revisions: false };
+        let options = Options { threads: 2, deadline: Duration::from_secs(15), ..Options::default() };
+        assert_ne!(figures(load, &options).verdict(), Verdict::Violated);
+    }
+}
