@@ -37,7 +37,7 @@ pub use self::{
     verdict::{Findings, Verdict},
 };
 
-/// Says whether the history keeps what was promised. Takes about a second for a million operations with
+/// Says whether the history keeps what was promised. Takes a few seconds for a million operations with
 /// revisions, and up to [`Options::deadline`] where a search is needed.
 pub fn check(history: &History, options: &Options) -> Findings {
     let mut findings = Findings::default();

@@ -64,8 +64,8 @@ fn generate(load: Load) -> History {
     let client = |process| Client { process, free: 0, planned: None };
     let mut clients: Vec<Client> = (0..load.clients as u64).map(client).collect();
     let mut queue: BinaryHeap<Reverse<(u64, usize)>> = BinaryHeap::new();
-    for at in 0..clients.len() {
-        queue.push(Reverse((run.plan(&mut clients[at]), at)));
+    for (at, client) in clients.iter_mut().enumerate() {
+        queue.push(Reverse((run.plan(client), at)));
     }
     while let Some(Reverse((_, at))) = queue.pop() {
         run.perform(&mut clients[at]);

@@ -26,6 +26,7 @@ fn of_each(change: impl Fn(&mut History, &mut StdRng)) {
             processes: 4,
             keys: 3,
             unknown: 10,
+            weak: 20,
             wrong: [0, 5][random.random_range(0..2)],
             unique: random.random_range(0..3) > 0,
             several: true,

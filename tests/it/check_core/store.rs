@@ -21,6 +21,8 @@ pub struct Shape {
     pub unknown: u32,
     /// Out of 100: operations that the store does wrong.
     pub wrong: u32,
+    /// Out of 100: reads that ask for no more than a committed prefix, and get an old one.
+    pub weak: u32,
     /// Whether written values are unique.
     pub unique: bool,
     /// Whether there are ranges and transactions over several keys.
@@ -159,7 +161,12 @@ impl Store {
         let wrong = random.random_range(0..100) < shape.wrong;
         let bug = if wrong { random.random_range(0..6) } else { 99 };
         let (mut revision, mut state) = self.now();
-        if bug == 0 || bug == 1 {
+        let is_read = matches!(operation.action, Action::Read { .. } | Action::Range { .. });
+        let is_weak = is_read && random.random_range(0..100) < shape.weak;
+        if is_weak {
+            operation.level = Some([Level::Eventual, Level::LeaderLocal][random.random_range(0..2)]);
+        }
+        if bug == 0 || bug == 1 || is_weak {
             // As of long ago; a write that does this is lost, or replaces what it did not see.
             (revision, state) = self.states[random.random_range(0..self.states.len())].clone();
         }
@@ -194,7 +201,7 @@ impl Store {
                 revision = self.now().0;
             }
             operation.action = action;
-            operation.seen = Some(Seen { node: 1, term: 1, revision, ..Seen::default() });
+            operation.seen = Some(Seen { node: u64::from(!is_weak), term: 1, revision, ..Seen::default() });
         }
         operation
     }
