@@ -27,7 +27,8 @@ pub struct Index<'a> {
     pub lists: Vec<bool>,
     /// Whether locks were asked for: their keys have names that the history does not tell.
     pub locks: bool,
-    /// The lowest revision that an answer told; what is no newer may have been there before. 0: none told one.
+    /// The lowest revision that an answer told; what is no newer may have been there before. 0: none told
+    /// one.
     pub first: Revision,
 }
 

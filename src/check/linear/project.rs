@@ -137,7 +137,7 @@ impl<'a> Projector<'a, '_> {
                 }
             };
             let is_empty = need == Need::Any && make == Make::Keep;
-            if !is_empty && !(row.is_open() && make == Make::Keep) {
+            if !is_empty && (!row.is_open() || make != Make::Keep) {
                 projection.rows.push(Row { need, make, ..row.clone() });
             }
         }

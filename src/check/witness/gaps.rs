@@ -1,9 +1,9 @@
 //! Revisions that no operation is known to have made.
 //!
 //! Where the history tells all changes, each was made by a write with unknown outcome, which had been called
-//! when an answer showed the revision to be past. Both sorted, each revision takes the earliest call that is
-//! left: if calls allow any assignment, they allow this one. Whether an assignment explains the answers too is
-//! found by trying all, where they are few.
+//! when an answer showed the revision to be past. Both sorted, each revision takes the earliest call that
+//! is left: if calls allow any assignment, they allow this one. Whether an assignment explains the answers
+//! too is found by trying all, where they are few.
 
 use super::{
     TIER, order,
@@ -22,8 +22,10 @@ use crate::types::Revision;
 const TRIES_MAX: usize = 5_000;
 /// Operations that are replayed in all tries together.
 const REPLAYED_MAX: usize = 2_000_000;
+/// Gaps beyond which assignments are too many.
+const GAPS_MAX: usize = 32;
 /// Steps towards assignments.
-const STEPS_MAX: usize = 100_000;
+const STEPS_MAX: usize = 20_000;
 
 /// Reports a revision that nobody can have made.
 pub fn check(index: &Index<'_>, places: &Places<'_>, findings: &mut Findings) {
@@ -41,7 +43,7 @@ pub fn check(index: &Index<'_>, places: &Places<'_>, findings: &mut Findings) {
     let bad = findings.tiers.get(TIER).is_some_and(|tier| tier.violations > 0);
     let tries = TRIES_MAX.min(REPLAYED_MAX / places.order.len().max(1));
     let mut search = Search { index, places, gaps: each.collect(), chosen: vec![], tries, steps: STEPS_MAX };
-    if !bad && search.finds() == Some(false) {
+    if !bad && search.gaps.len() <= GAPS_MAX && search.finds() == Some(false) {
         let revision = search.gaps.first().map_or(0, |(revision, _)| *revision);
         let why = format!(
             "whichever operations with unknown outcome made revision {revision} and what else nobody claims, \

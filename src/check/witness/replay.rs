@@ -307,7 +307,10 @@ impl<'a> Run<'a, '_> {
             return true;
         }
         let Some(gap) = self.places.gap_within(state.confirmed, sees) else { return false };
-        let fits = |change: Change<'_>| match (claim, change) {
+        let ends = |operation: &Operation| matches!(operation.action, Action::Attach { .. });
+        let fits = |operation: &Operation, change: Change<'_>| match (claim, change) {
+            // It was set, and went with its lease.
+            (Claim::Absent | Claim::List([]), Change::Set(_)) => ends(operation),
             (Claim::Absent | Claim::List([]), Change::Delete) => true,
             (Claim::Absent, _) | (_, Change::Delete) => false,
             (Claim::Found(found), _) if found.mod_revision > 0 => false,
@@ -320,13 +323,13 @@ impl<'a> Run<'a, '_> {
     }
 
     /// Whether a hidden write can have made such a change in the gap.
-    fn hides(&self, key: Key, gap: &Gap, fits: impl Fn(Change<'_>) -> bool) -> bool {
+    fn hides(&self, key: Key, gap: &Gap, fits: impl Fn(&Operation, Change<'_>) -> bool) -> bool {
         let hidden = self.places.hidden_of.get(&key).map_or(&[][..], Vec::as_slice);
         let mut hidden = hidden.iter().map(|at| &self.index.history.operations[*at as usize]);
         hidden.any(|operation| {
             let mut any = false;
             effect::changes(&operation.action, |name, change| {
-                any |= self.index.key(name) == key && fits(change);
+                any |= self.index.key(name) == key && fits(operation, change);
             });
             any && operation.call <= gap.deadline
         })
@@ -350,7 +353,7 @@ impl<'a> Run<'a, '_> {
                 || !self.index.is_known(key)
                 || untold && state.value.is_some()
                 || vanishes
-                || gap.is_some_and(|gap| self.hides(key, gap, |_| true))
+                || gap.is_some_and(|gap| self.hides(key, gap, |_, _| true))
         });
         if !open {
             let why = format!("at revision {} its conditions held, but it was refused", turn.sees);

@@ -26,6 +26,8 @@ fn of_each(change: impl Fn(&mut History, &mut StdRng)) {
             processes: 4,
             keys: 3,
             unknown: 10,
+            weak: 20,
+            leases: seed % 4 == 0,
             wrong: [0, 5][random.random_range(0..2)],
             unique: random.random_range(0..3) > 0,
             several: true,
@@ -82,7 +84,7 @@ fn rename(operation: &mut Operation) {
     };
     match &mut operation.action {
         Action::Read { key, .. } | Action::Write { key, .. } | Action::Delete { key, .. } => other(key),
-        Action::Cas { key, .. } => other(key),
+        Action::Cas { key, .. } | Action::Attach { key, .. } => other(key),
         Action::Range { found, .. } => {
             found.iter_mut().flatten().for_each(|(key, _)| other(key));
             found.iter_mut().for_each(|found| found.sort_by(|left, right| left.0.cmp(&right.0)));
