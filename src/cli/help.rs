@@ -206,7 +206,7 @@ pub(super) const TORTURE: &str = "\
 Starts a cluster of real processes on loopback ports, with a proxy on each link, lets clients do everything
 while things go wrong, heals it, and checks what they saw. With --endpoints it works on a cluster that runs
 already, and does it no harm. Leaves in --out: history.jsonl (for `quorate check`), report.html (open it in
-a browser), summary.json, and of each member its data and its log.
+a browser), summary.json, and each member's log.
 
 Exit codes: 0 every promise was kept, 1 one was broken, 2 nothing is known or too little happened (void),
 3 it could not be made.

@@ -82,6 +82,8 @@ enum Failure {
     History(String),
     /// A torture could not be made. Exit code 3; 2 if it makes no sense.
     Torture(TortureError),
+    /// A signal ended it. Exit code 3.
+    Interrupted(&'static str),
     /// The answer could not be printed. Exit code 3; a closed pipe ends the program silently.
     Print(io::Error),
 }
@@ -117,6 +119,7 @@ impl Failure {
             Failure::LockLost(error) => format!("{error}; what was done with it may not have been alone"),
             Failure::Serve(error) => error.to_string(),
             Failure::Torture(error) => error.to_string(),
+            Failure::Interrupted(signal) => format!("ended by {signal}"),
             Failure::Print(error) => format!("cannot print the answer: {error}"),
         };
         text.replace('\n', " ")
@@ -130,7 +133,11 @@ impl Failure {
             }
             Failure::Call(error) => Some(ErrorObject::new(error)),
             Failure::Definite(error) | Failure::LockLost(error) => Some(ErrorObject::new(error).definite()),
-            Failure::Printed(_) | Failure::Serve(_) | Failure::Torture(_) | Failure::Print(_) => None,
+            Failure::Printed(_)
+            | Failure::Serve(_)
+            | Failure::Torture(_)
+            | Failure::Interrupted(_)
+            | Failure::Print(_) => None,
         }
     }
 }

@@ -14,6 +14,7 @@ use super::{
     Failure, Outcome,
     args::{GlobalArgs, OutputForm},
     output,
+    serve::Signals,
 };
 use crate::{
     env::draw,
@@ -116,8 +117,16 @@ pub(super) async fn torture(
 ) -> Result<Outcome, Failure> {
     let options = args.options(global)?;
     let progress = Progress::new(&options);
-    let summary =
-        torture::run(&options, |phase, live| progress.tell(phase, live)).await.map_err(Failure::Torture)?;
+    let mut signals = Signals::new()?;
+    let run = torture::run(&options, |phase, live| progress.tell(phase, live));
+    let summary = tokio::select! {
+        summary = run => summary.map_err(Failure::Torture)?,
+        // The members end with the run.
+        signal = signals.next() => {
+            progress.end();
+            return Err(Failure::Interrupted(signal));
+        }
+    };
     progress.end();
     match global.output {
         OutputForm::Json => output::json(out, &summary)?,

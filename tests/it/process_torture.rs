@@ -1,17 +1,28 @@
 //! `quorate torture`: real processes under faults, and what is left behind. Short runs: the long ones are
 //! `make torture`.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Stdio,
+    thread,
+    time::{Duration, Instant},
+};
 
 use quorate::check::{
     self, Verdict,
     format::{self, Format},
     history::{FaultKind, History},
 };
+use rustix::process::Signal;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::support::cli;
+use crate::support::{
+    SOON, cli,
+    cluster::{Cluster, signal},
+};
 
 /// Runs it; its answer and its directory.
 fn torture(arguments: &[&str]) -> (cli::Done, Value, TempDir) {
@@ -73,6 +84,43 @@ fn a_run_in_which_nothing_lands_is_void() {
     done.expect(2);
     assert_eq!(answer["verdict"], "void");
     assert!(answer["reasons"].to_string().contains("too little traffic"), "{answer:#}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_runs_already_is_worked_on_and_left_as_it_is() {
+    let cluster = Cluster::three().await;
+    let endpoints = cluster.endpoints().join(",");
+    let run =
+        move || torture(&["--endpoints", &endpoints, "--nemesis", "none", "--duration", "5s", "--seed", "1"]);
+    let (done, answer, dir) = tokio::task::spawn_blocking(run).await.expect("it runs");
+    done.expect(0);
+    assert_eq!((&answer["verdict"], &answer["faults"]), (&Value::from("ok"), &Value::from(0)), "{answer:#}");
+    assert!(answer["operations"].as_u64() > Some(100), "{answer:#}");
+    assert!(!dir.path().join("run/node-1").exists(), "it started no member");
+    cluster.wait_all_ready().await;
+}
+
+#[test]
+fn a_signal_ends_the_members_too() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let out = dir.path().join("run");
+    let mut command = cli::command();
+    command.args(["torture", "--nemesis", "none", "--out"]).arg(&out);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("it starts");
+    let until = Instant::now() + SOON;
+    while !out.join("history.jsonl").exists() {
+        assert!(Instant::now() < until, "no history");
+        thread::sleep(Duration::from_millis(50));
+    }
+    signal(child.id(), Signal::INT);
+    assert_eq!(child.wait().expect("its end").code(), Some(3));
+    let names_the_run = |pid: &Path| {
+        let line = fs::read(pid.join("cmdline")).unwrap_or_default();
+        String::from_utf8_lossy(&line).contains(&*out.to_string_lossy())
+    };
+    let processes = fs::read_dir("/proc").expect("the process table").flatten().map(|entry| entry.path());
+    let left: Vec<_> = processes.filter(|pid| names_the_run(pid)).collect();
+    assert_eq!(left, Vec::<PathBuf>::new(), "members outlive the run");
 }
 
 #[test]
