@@ -2,9 +2,9 @@
 //!
 //! With one revision counter for the whole store, each guarantee is a comparison: `A(t)` is the highest
 //! revision that an operation which had returned before `t` made or saw. A read called at `t` that is
-//! answered as of revision `s` is linearizable if `s >= A(t)`, within Δ if `s >= A(t - Δ)`, and so on. The session
-//! guarantees are those of Terry et al. (1994). Every guarantee is counted at every level, to show what a
-//! level gives; only those that it promises are held against it.
+//! answered as of revision `s` is linearizable if `s >= A(t)`, within Δ if `s >= A(t - Δ)`, and so on. The
+//! session guarantees are those of Terry et al. (1994). Every guarantee is counted at every level, to show
+//! what a level gives; only those that it promises are held against it.
 
 mod acked;
 mod promise;

@@ -99,8 +99,8 @@ fn rise<'a>(
     }
 }
 
-/// Counts whether a session that asks one member again is answered as of no earlier revision. While the member
-/// runs that is promised at every level.
+/// Counts whether a session that asks one member again is answered as of no earlier revision. While the
+/// member runs that is promised at every level.
 pub fn per_member(judge: &mut Judge<'_, '_>) {
     let index = judge.index;
     let ends = |fault: &&Fault| {

@@ -1,10 +1,10 @@
 //! Looks for an order of one key's rows that respects real time and explains every answer.
 //!
 //! The search of Wing & Gong (1993) over a doubly linked list of calls and returns, with configurations
-//! remembered as Lowe (2017) does. Three things are added. A row that changes nothing and can take effect does
-//! so at once: any order in which it comes later stays one if it comes now. Of open rows that are alike, the
-//! one that was called first is taken first. And a value is not left while an answer that shows it is still
-//! to come, and nothing else can bring it back.
+//! remembered as Lowe (2017) does. Three things are added. A row that changes nothing and can take effect
+//! does so at once: any order in which it comes later stays one if it comes now. Of open rows that are
+//! alike, the one that was called first is taken first. And a value is not left while an answer that shows
+//! it is still to come, and nothing else can bring it back.
 
 use std::{collections::HashMap, time::Instant};
 

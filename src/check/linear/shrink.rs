@@ -63,8 +63,8 @@ impl<'a> Stuck<'a, '_> {
         }
     }
 
-    /// Lets writes take effect whatever was there, where it makes no difference: to ask for less is sound too,
-    /// and what depends on something not being so keeps others from being left out.
+    /// Lets writes take effect whatever was there, where it makes no difference: to ask for less is sound
+    /// too, and what depends on something not being so keeps others from being left out.
     fn weaken(&mut self) {
         let mut rows = self.rows.clone();
         let negative = |row: &&mut Row<'_>| !row.is_pure() && !row.need.is_positive();

@@ -70,7 +70,8 @@ fn values_agree_with_brute_force() {
     eprintln!("{good} good, {bad} bad");
 }
 
-/// By revisions, with transactions over several keys: exactly the verdict of brute force that knows revisions.
+/// By revisions, with transactions over several keys: exactly the verdict of brute force that knows
+/// revisions.
 #[test]
 fn revisions_agree_with_brute_force() {
     let (mut good, mut bad) = (0, 0);
@@ -115,8 +116,8 @@ fn a_part_of_a_good_history_holds() {
     assert!(parts > histories() / 100, "only {parts} parts");
 }
 
-/// Old answers break nothing where nothing newer was promised, and are counted. Nor do keys that go with their
-/// lease, at revisions that nobody tells.
+/// Old answers break nothing where nothing newer was promised, and are counted. Nor do keys that go with
+/// their lease, at revisions that nobody tells.
 #[test]
 fn old_answers_to_weak_reads_break_nothing() {
     let mut stale = 0;
