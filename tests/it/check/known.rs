@@ -39,7 +39,8 @@ pub fn path(name: &str) -> PathBuf {
 
 fn judged(name: &str) -> Findings {
     let file = fs::read(path(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
-    let history = format::read(&file[..], Format::of_name(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let history =
+        format::read(&file[..], Format::of_name(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
     check::check(&history, &Options::default())
 }
 
@@ -60,7 +61,13 @@ fn their_good_twins_hold() {
         let (stem, ext) = name.rsplit_once('.').expect("a form");
         let twin = format!("{stem}-good.{ext}");
         let findings = judged(&twin);
-        assert_eq!(findings.verdict(), Verdict::Ok, "{twin}: {:#?} {:?}", findings.violations, findings.tiers);
+        assert_eq!(
+            findings.verdict(),
+            Verdict::Ok,
+            "{twin}: {:#?} {:?}",
+            findings.violations,
+            findings.tiers
+        );
     }
 }
 
