@@ -147,8 +147,8 @@ fn a_mistake_is_told_with_line_column_and_what_was_expected() {
     for (said, expected) in [
         (
             with("\"write\"", "\"raed\""),
-            "line 2, column 60: expected one of read, write, delete, cas, range, txn, acquire, renew, release, \
-             guarded, grant, keep-alive, revoke or attach, found \"raed\"",
+            "line 2, column 60: expected one of read, write, delete, cas, range, txn, acquire, renew, \
+             release, guarded, grant, keep-alive, revoke or attach, found \"raed\"",
         ),
         (with("\"ret\":9", "\"ret\":4"), "line 2, column 39: expected 5, the call, or later, found 4"),
         (with("\"index\":1,", ""), "line 2, column 1: expected a field \"index\", found none"),

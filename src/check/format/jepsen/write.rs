@@ -60,8 +60,8 @@ struct Told {
 }
 
 /// Writes what was done to one key as a register in Knossos' form. `:absent` stands for "there is nothing",
-/// and is written first, since the key does not exist in the beginning. Reads at a level that does not promise
-/// linearizability are left out, and so is what reads several keys at once.
+/// and is written first, since the key does not exist in the beginning. Reads at a level that does not
+/// promise linearizability are left out, and so is what reads several keys at once.
 ///
 /// # Errors
 /// `out` does not take it, or the key was written by something that is no register's operation.
