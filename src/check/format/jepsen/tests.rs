@@ -3,7 +3,7 @@
 use super::*;
 use crate::check::{
     format::{self, Format},
-    history::{Action, FaultKind, History, Outcome, Step},
+    history::{Action, Condition, Expected, FaultKind, History, Outcome, Step},
 };
 
 fn read(file: &str) -> Result<History, String> {
@@ -85,9 +85,13 @@ const LISTS: &str = "\
 
 #[test]
 fn lists_are_written_as_they_were_read() {
-    let history = good(LISTS);
-    let Action::Txn { steps, applied: Some(true), .. } = &history.operations[0].action else { panic!() };
+    let mut history = good(LISTS);
+    let Action::Txn { steps, applied: Some(true), when } = &mut history.operations[0].action else {
+        panic!()
+    };
     assert_eq!(steps[1], Step::List("2".into(), Some(vec!["5".into(), "6".into()])));
+    // It held: nothing is lost without it.
+    when.push(Condition { key: "2".into(), expected: Expected::ModRevision(7) });
     let mut out = vec![];
     write_lists(&history, &mut out).expect("lists");
     assert_eq!(String::from_utf8(out).expect("text"), LISTS);
