@@ -189,6 +189,12 @@ fn a_mistake_is_told_with_line_column_and_what_was_expected() {
     ] {
         assert_eq!(said, expected);
     }
+    assert_eq!(
+        read(&format!("[{call}")).expect_err("cut"),
+        "line 2, column 1: expected \"]\", found the end"
+    );
+    let behind = read(&format!("[{call}] 17")).expect_err("more");
+    assert_eq!(behind, "line 2, column 5: expected the end after the vector");
     assert!(read(&"#_ ".repeat(100_000)).is_err_and(|why| why.contains("64 levels")));
     assert!(read(&"[".repeat(100_000)).is_err_and(|why| why.contains("64 levels")));
 }
