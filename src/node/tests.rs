@@ -1,10 +1,6 @@
 //! What a member does when others fail or when it fails itself: clusters of a few that live in this process,
 //! looked at from inside.
 
-#[path = "../../tests/it/support/ports.rs"]
-#[allow(clippy::missing_docs_in_private_items)]
-mod ports;
-
 use std::{
     collections::BTreeMap,
     io,
@@ -13,6 +9,10 @@ use std::{
 
 use tempfile::TempDir;
 use tracing_subscriber::filter::LevelFilter;
+
+/// In the library it belongs to `torture`, which stands above `node`.
+#[path = "../torture/cluster/ports.rs"]
+mod ports;
 
 use super::*;
 use crate::{
@@ -41,7 +41,7 @@ impl Cluster {
     /// As many, ready.
     async fn start(count: u64, change: impl Fn(&mut Config)) -> Cluster {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let addr = |id| (id, MemberAddr { peer: ports::free_addr(), client: String::new() });
+        let addr = |id| (id, MemberAddr { peer: ports::free_addr().expect("a port"), client: String::new() });
         let members: BTreeMap<_, _> = (1..=count).map(addr).collect();
         let config = |id: &NodeId| {
             let data_dir = dir.path().join(id.to_string());

@@ -20,6 +20,7 @@ mod process_leases;
 mod process_locks;
 mod process_recency;
 mod process_snapshot;
+mod process_torture;
 mod process_trace;
 mod process_watch;
 mod recipes;

@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    row::{Make, NEVER, Row, Val, Values},
+    row::{Make, NEVER, Need, Row, Val, Values},
     search::{Answer, Limits, search},
 };
 
@@ -39,12 +39,22 @@ impl<'a> Stuck<'a, '_> {
         early.iter_mut().filter(|row| row.ret > until && !row.is_pure()).for_each(|row| row.ret = NEVER);
         early.retain(|row| row.ret <= until || !row.is_pure());
         self.accept(early);
+        self.weaken();
         let mut size = usize::MAX;
         while self.rows.len() < size && Instant::now() < self.limits.deadline {
             size = self.rows.len();
             self.pass(|row| row.is_pure());
             self.pass(|row| !row.is_pure());
         }
+    }
+
+    /// Lets writes take effect whatever was there, where that does not help: to ask for less is sound too, and
+    /// what depends on something not being so keeps others from being left out.
+    fn weaken(&mut self) {
+        let mut rows = self.rows.clone();
+        let negative = |row: &&mut Row<'_>| !row.is_pure() && !row.need.is_positive();
+        rows.iter_mut().filter(negative).for_each(|row| row.need = Need::Any);
+        self.accept(rows);
     }
 
     /// Leaves out chunks of those rows, the large ones first.

@@ -50,7 +50,7 @@ pub fn history(shape: Shape, random: &mut impl Rng) -> History {
     for index in 0..shape.operations as u64 {
         let slot = random.random_range(0..free.len());
         let (process, from) = free[slot];
-        let call = from + random.random_range(0..5);
+        let call = from + random.random_range(1..5);
         let length = random.random_range(0..9);
         let is_unknown = random.random_range(0..100) < shape.unknown;
         let action = store.action(shape, random);
@@ -109,7 +109,7 @@ impl Store {
 
     fn action(&mut self, shape: Shape, random: &mut impl Rng) -> Action {
         let key = key(shape, random);
-        match random.random_range(0..if shape.several { 13 } else { 10 }) {
+        match random.random_range(0..if shape.several { 14 } else { 10 }) {
             0..5 => Action::Read { key, found: None },
             5..7 => Action::Write { key, value: self.value(shape, random) },
             7 => Action::Delete { key, existed: None },
@@ -118,6 +118,17 @@ impl Store {
                 Action::Cas { key, old, new: self.value(shape, random), swapped: None }
             }
             10 => Action::Range { prefix: "".into(), found: None },
+            11 => {
+                let list: Text = Arc::from("list");
+                let append = Step::Append(list.clone(), self.value(shape, random));
+                let steps = match random.random_range(0..4) {
+                    0 => vec![Step::List(list, None), append],
+                    1 => vec![append, Step::List(list, None)],
+                    2 => vec![Step::Read(key, None), append],
+                    _ => vec![Step::List(list, None)],
+                };
+                Action::Txn { when: vec![], steps, applied: None }
+            }
             _ => {
                 let other = self::key(shape, random);
                 let expected = Expected::Value(self.some_value(shape, random));
@@ -194,6 +205,16 @@ fn set(state: &mut State, key: &Text, value: &Text, revision: Revision) {
     state.insert(key.clone(), found);
 }
 
+/// The elements of a list, as it is stored.
+pub fn elements(found: Option<&Found>) -> Vec<Text> {
+    found.map_or(vec![], |found| found.value.split(' ').map(Text::from).collect())
+}
+
+/// A list with an element more, as it is stored.
+pub fn appended(found: Option<&Found>, element: &Text) -> Text {
+    found.map_or(element.clone(), |found| Arc::from(format!("{} {element}", found.value)))
+}
+
 /// Takes the action on a state, and fills its answer in.
 fn perform(action: &mut Action, state: &mut State, revision: Revision, blind: bool) {
     match action {
@@ -226,7 +247,11 @@ fn perform(action: &mut Action, state: &mut State, revision: Revision, blind: bo
                 match step {
                     Step::Read(key, found) => *found = Some(state.get(key).cloned()),
                     Step::Write(key, value) => set(state, key, value, revision),
-                    _ => {}
+                    Step::List(key, list) => *list = Some(elements(state.get(key))),
+                    Step::Append(key, element) => {
+                        let text = appended(state.get(key), element);
+                        set(state, key, &text, revision);
+                    }
                 }
             }
         }
