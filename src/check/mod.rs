@@ -10,7 +10,7 @@
 //! | tier | what | needs |
 //! |---|---|---|
 //! | T0 | well-formed; nothing is read that nobody wrote | values |
-//! | T1 | the order by revision explains every answer and respects real time; O(n log n) | revisions |
+//! | T1 | an order by revision explains every answer and respects real time: exact, O(n log n) | revisions |
 //! | T2 | linearizability of each key by values alone: does not trust our revisions | unique values help |
 //! | T3 | cycles of transactions over lists (Elle) | list-append |
 //! | T4 | watches, leases, locks and elections | their rows |
@@ -46,7 +46,7 @@ pub use self::{
     verdict::{Findings, Verdict},
 };
 
-/// Says whether the history keeps what was promised. Takes a few seconds for a million operations with
+/// Says whether the history keeps what was promised. Takes about a second for a million operations with
 /// revisions, and up to [`Options::deadline`] where a search is needed.
 pub fn check(history: &History, options: &Options) -> Findings {
     let mut findings = Findings::default();

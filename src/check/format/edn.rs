@@ -117,7 +117,8 @@ impl<R: BufRead> Reader<R> {
         Ok(is_end)
     }
 
-    fn error(&self, what: impl Into<String>) -> ReadError {
+    /// A mistake at the place that was reached.
+    pub fn error(&self, what: impl Into<String>) -> ReadError {
         Malformed::new(self.line, self.column, what).into()
     }
 

@@ -72,7 +72,7 @@ pub(super) fn print(history: &History, findings: &Findings, out: &mut dyn Write)
     let (count, broken) = (history.operations.len(), findings.tiers.values().map(|tier| tier.violations));
     match (findings.verdict(), witness(findings)) {
         (Verdict::Violated, Some(violation)) => {
-            writeln!(out, "VIOLATED: {} promises broken in {count} operations", broken.sum::<u64>())?;
+            writeln!(out, "VIOLATED in {count} operations: promises broken: {}", broken.sum::<u64>())?;
             shown(history, violation, out)?;
         }
         (Verdict::Ok, _) => writeln!(out, "ok: nothing in {count} operations breaks a promise")?,

@@ -39,8 +39,8 @@ fn what_is_no_history_is_refused_with_its_place() {
     let file = dir.path().join("bad.jsonl");
     fs::write(&file, "{\"quorate_history\":1}\n{\"index\":1,\"f\":\"raed\"}\n").expect("written");
     let refused = cli::run(&["check", file.to_str().expect("text")]).expect(3).stderr;
-    let expected = "bad.jsonl: line 2, column 16: expected one of read, write, delete, cas, range, txn, acquire, \
-        renew, release, guarded, grant, keep-alive, revoke or attach, found \"raed\"\n";
+    let expected = "bad.jsonl: line 2, column 16: expected one of read, write, delete, cas, range, txn, \
+        acquire, renew, release, guarded, grant, keep-alive, revoke or attach, found \"raed\"\n";
     assert!(refused.ends_with(expected), "{refused}");
     cli::run(&["check", "no/such/file"]).expect(3);
     check("mutex.edn", &["--model", "what"]).expect(2);

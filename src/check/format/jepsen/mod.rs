@@ -9,9 +9,9 @@
 //! | `:acquire`, `:release` | the lock [`REGISTER`], without a token |
 //! | `:process :nemesis` | faults, from what starts to what stops |
 //!
-//! An `:ok` read of `nil` has found nothing (Knossos takes it for "any value"); `:fail` was not done, and says
-//! nothing else, not even of a `cas`; `:info` and a call without an end are unknown, and their process must
-//! not call again. The order of lines is the order of time: equal or falling times are moved up to rise.
+//! An `:ok` read of `nil` has found nothing (Knossos takes it for "any value"); `:fail` was not done, and
+//! says nothing else, not even of a `cas`; `:info` and a call without an end are unknown, and their process
+//! must not call again. The order of lines is the order of time: equal or falling times are moved up to rise.
 //!
 //! Values become texts so that different values stay different: an integer its digits, a string itself
 //! unless it could be taken for something else (then with its quotes), a keyword with its colon.

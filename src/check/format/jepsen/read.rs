@@ -22,8 +22,14 @@ pub fn read(input: impl BufRead) -> Result<History, ReadError> {
     let mut calls = Calls::default();
     let is_vector = reader.open()?;
     while !(is_vector && reader.close()?) {
-        let Some(form) = reader.form()? else { break };
-        calls.row(form)?;
+        match reader.form()? {
+            Some(form) => calls.row(form)?,
+            None if is_vector => return Err(reader.error("expected \"]\", found the end")),
+            None => break,
+        }
+    }
+    if reader.form()?.is_some() {
+        return Err(reader.error("expected the end after the vector"));
     }
     calls.end().map_err(ReadError::from)
 }

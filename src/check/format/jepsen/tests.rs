@@ -3,7 +3,7 @@
 use super::*;
 use crate::check::{
     format::{self, Format},
-    history::{Action, FaultKind, History, Outcome, Step},
+    history::{Action, Condition, Expected, FaultKind, History, Outcome, Step},
 };
 
 fn read(file: &str) -> Result<History, String> {
@@ -85,9 +85,13 @@ const LISTS: &str = "\
 
 #[test]
 fn lists_are_written_as_they_were_read() {
-    let history = good(LISTS);
-    let Action::Txn { steps, applied: Some(true), .. } = &history.operations[0].action else { panic!() };
+    let mut history = good(LISTS);
+    let Action::Txn { steps, applied: Some(true), when } = &mut history.operations[0].action else {
+        panic!()
+    };
     assert_eq!(steps[1], Step::List("2".into(), Some(vec!["5".into(), "6".into()])));
+    // It held: nothing is lost without it.
+    when.push(Condition { key: "2".into(), expected: Expected::ModRevision(7) });
     let mut out = vec![];
     write_lists(&history, &mut out).expect("lists");
     assert_eq!(String::from_utf8(out).expect("text"), LISTS);
@@ -185,6 +189,12 @@ fn a_mistake_is_told_with_line_column_and_what_was_expected() {
     ] {
         assert_eq!(said, expected);
     }
+    assert_eq!(
+        read(&format!("[{call}")).expect_err("cut"),
+        "line 2, column 1: expected \"]\", found the end"
+    );
+    let behind = read(&format!("[{call}] 17")).expect_err("more");
+    assert_eq!(behind, "line 2, column 5: expected the end after the vector");
     assert!(read(&"#_ ".repeat(100_000)).is_err_and(|why| why.contains("64 levels")));
     assert!(read(&"[".repeat(100_000)).is_err_and(|why| why.contains("64 levels")));
 }

@@ -60,8 +60,8 @@ struct Told {
 }
 
 /// Writes what was done to one key as a register in Knossos' form. `:absent` stands for "there is nothing",
-/// and is written first, since the key does not exist in the beginning. Reads at a level that does not promise
-/// linearizability are left out, and so is what reads several keys at once.
+/// and is written first, since the key does not exist in the beginning. Reads at a level that does not
+/// promise linearizability are left out, and so is what reads several keys at once.
 ///
 /// # Errors
 /// `out` does not take it, or the key was written by something that is no register's operation.
@@ -87,21 +87,22 @@ pub fn write_register(history: &History, key: &str, out: impl Write) -> Result<(
     writer.all(told)
 }
 
-/// Writes transactions over lists in Elle's form.
+/// Writes transactions over lists in Elle's form. Conditions have no form there, and need none: if they held,
+/// the transaction was done, and otherwise it was not.
 ///
 /// # Errors
-/// `out` does not take it, or a transaction has conditions or steps that are no list's.
+/// `out` does not take it, or a transaction has steps that are no list's too.
 pub fn write_lists(history: &History, out: impl Write) -> Result<(), ExportError> {
     let mut told = vec![];
     for operation in history.operations.iter().filter(|operation| is_strict(operation)) {
-        let Action::Txn { when, steps, applied } = &operation.action else { continue };
+        let Action::Txn { steps, applied, .. } = &operation.action else { continue };
         let is_list = |step: &Step| matches!(step, Step::List(..) | Step::Append(..));
         if !steps.iter().any(is_list) {
             continue;
         }
-        let texts = micro_ops(steps, false).zip(micro_ops(steps, true)).filter(|_| when.is_empty());
+        let texts = micro_ops(steps, false).zip(micro_ops(steps, true));
         let Some((asked, answered)) = texts else {
-            let what = "a transaction with conditions, or with keys that are no lists";
+            let what = "a transaction over lists, and over keys that are none";
             return Err(ExportError::NoForm { operation: operation.index, what });
         };
         let outcome = done(&operation.outcome, *applied);
