@@ -97,12 +97,12 @@ fn fresh(op: &Op, (writes, all): (&Floor, &Floor)) -> Option<String> {
             too_old("writes in order", *revision, all.before(op.began) + 1)
         }
         (Call::Read { level, .. }, Outcome::Read(read)) => {
-            let proved = read.bound.and_then(|bound| {
+            let kept =
+                promised(*level, op, all).and_then(|floor| too_old(level.name(), read.revision, floor));
+            kept.or_else(|| {
+                let bound = read.bound?;
                 let then = op.began.saturating_sub(bound.mul_f64(1.0 + DRIFT));
                 too_old("staleness bound", read.revision, writes.before(then))
-            });
-            proved.or_else(|| {
-                promised(*level, op, all).and_then(|floor| too_old(level.name(), read.revision, floor))
             })
         }
         _ => None,

@@ -20,12 +20,13 @@ struct State {
     /// At this simulated time it showed `shown`.
     since: Duration,
     shown: Duration,
+    suspended: Duration,
 }
 
 impl Default for SimClock {
     fn default() -> SimClock {
         let origin = Duration::from_secs(1000);
-        let state = State { rate: 1.0, since: Duration::ZERO, shown: origin };
+        let state = State { rate: 1.0, since: Duration::ZERO, shown: origin, suspended: Duration::ZERO };
         SimClock { state: Mutex::new(state) }
     }
 }
@@ -39,7 +40,14 @@ impl SimClock {
     pub fn set_rate(&self, rate: f64, at: Duration) {
         let mut state = self.state();
         let shown = state.at(at);
-        *state = State { rate, since: at, shown };
+        *state = State { rate, since: at, shown, ..*state };
+    }
+
+    /// It has gone on for `by`, of which the machine saw nothing: it slept.
+    pub fn sleep_through(&self, by: Duration) {
+        let mut state = self.state();
+        state.shown += by;
+        state.suspended += by;
     }
 }
 
@@ -55,7 +63,6 @@ impl Clock for SimClock {
     }
 
     fn suspended(&self) -> Duration {
-        // No simulated time passes while a machine sleeps, so none does.
-        Duration::ZERO
+        self.state().suspended
     }
 }

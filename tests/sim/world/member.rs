@@ -27,6 +27,10 @@ const LOOK: Duration = Duration::from_millis(40);
 /// Between two comparisons of states.
 const HASH_EVERY: u32 = 12;
 
+/// A leap of a host's timers is made in steps of so much, so that what they lead to can happen in between.
+const LEAP: Duration = Duration::from_millis(50);
+const LEAP_LOOK: Duration = Duration::from_millis(4);
+
 /// A member.
 pub struct Member {
     pub id: u64,
@@ -48,6 +52,7 @@ struct State {
     told: Option<u64>,
     term: u64,
     leave: Arc<Notify>,
+    leap: Duration,
 }
 
 impl Member {
@@ -89,6 +94,11 @@ impl Member {
     /// Asks it to end in order.
     pub fn leave(&self) {
         self.state().leave.notify_one();
+    }
+
+    /// Its timers leap ahead by `by`, in steps, as if another machine's had stood still.
+    pub fn leap(&self, by: Duration) {
+        self.state().leap += by;
     }
 
     /// Power fails: to be called just before its host is crashed. Gives what of the log was lost.
@@ -147,6 +157,7 @@ pub async fn host(member: Arc<Member>) -> turmoil::Result {
         state.leave.clone()
     };
     tokio::spawn(member.disk.clone().run());
+    tokio::spawn(leap(member.clone()));
     let (watching, env) =
         (member.clone(), Env::new(member.clock.clone(), Arc::new(SimNet), Arc::new(quorate::env::draw)));
     let watch = move |log: Arc<dyn RaftLog>| -> Arc<dyn RaftLog> {
@@ -177,6 +188,22 @@ pub async fn host(member: Arc<Member>) -> turmoil::Result {
     observing.abort();
     member.state().node = None;
     Ok(())
+}
+
+/// Lets a host's timers leap ahead, when they are told to.
+async fn leap(member: Arc<Member>) {
+    loop {
+        tokio::time::sleep(LEAP_LOOK).await;
+        let step = {
+            let mut state = member.state();
+            let step = state.leap.min(LEAP);
+            state.leap -= step;
+            step
+        };
+        if !step.is_zero() {
+            tokio::time::advance(step).await;
+        }
+    }
 }
 
 /// Looks at a member all the time.
@@ -215,12 +242,12 @@ async fn observe(member: Arc<Member>, node: Node) {
     }
 }
 
-/// Compares a member's state with what others had at the same place.
-pub async fn compare(world: &World, id: u64, node: &Node) {
-    if let Ok(state) = node.state_hash(0).await {
-        let hash = format!("{:032x} {:032x}", state.hash, state.leases_hash);
-        world.ledger.state(id, state.header.applied_index, hash);
-    }
+/// Compares a member's state with what others had at the same place, which it gives.
+pub async fn compare(world: &World, id: u64, node: &Node) -> Option<u64> {
+    let state = node.state_hash(0).await.ok()?;
+    let hash = format!("{:032x} {:032x}", state.hash, state.leases_hash);
+    world.ledger.state(id, state.header.applied_index, hash);
+    Some(state.header.applied_index)
 }
 
 /// A member's log, which tells what is committed.
@@ -238,7 +265,14 @@ impl RaftLog for WatchedLog {
         self.log.append(records, done)
     }
 
+    /// Who notes that a quorum has voted for it, leads: however short, no leader is missed.
     fn save_vote(&self, vote: Vote, done: Completion) -> std::io::Result<()> {
+        if let Some(world) = self.member.world()
+            && vote.committed
+            && vote.node_id == self.member.id
+        {
+            world.ledger.leads(self.member.id, vote.term, &*self.log);
+        }
         self.log.save_vote(vote, done)
     }
 

@@ -1,0 +1,107 @@
+//! Members that need a snapshot, since what they lack is not in the log any more.
+
+use std::{sync::Arc, time::Duration};
+
+use quorate::{Client, mutant::Mutant, types::Level};
+
+use super::{Scenario, Stage, watches::Watcher};
+use crate::world::{Loss, ms, now};
+
+pub fn scenarios() -> Vec<Scenario> {
+    vec![
+        Scenario::new("snapshot_over_a_log_that_is_lost", 3, |s| Box::pin(over_a_lost_log(s)))
+            .falls(Mutant::SnapshotBeforeDurable, "follower log reversion"),
+        Scenario::new("follower_behind_a_purged_log", 3, |s| Box::pin(behind_a_purged_log(s)))
+            .falls(Mutant::SessionsForgotten, "states differ"),
+        Scenario::new("two_snapshots_in_short_order", 3, |s| Box::pin(two_snapshots(s)))
+            .falls(Mutant::ReplacementUntold, "watch of"),
+    ]
+}
+
+/// A follower's disk stands still while it hears of entries, and then of a snapshot over them, which it has
+/// committed in memory. If it answers, the leader counts what the crash then takes.
+async fn over_a_lost_log(stage: Arc<Stage>) {
+    let leader = stage.leader(None).await;
+    let follower = stage.others(leader)[0];
+    let client = stage.client_of(&[leader]);
+    stage.put_surely(&client, "k").await;
+    stage.member(follower).disk.stall(Duration::from_secs(60));
+    for _ in 0..4 {
+        for _ in 0..24 {
+            stage.put(&client, "k", 400).await;
+        }
+        // In the silence its memory gets it all, and the leader takes a snapshot and purges.
+        let until = now() + Duration::from_millis(1500);
+        while now() < until && !counts_too_much(&stage, leader, follower).await {
+            tokio::time::sleep(ms(20)).await;
+        }
+        if counts_too_much(&stage, leader, follower).await {
+            break;
+        }
+    }
+    stage.crash(follower, Loss::All, true).await;
+    stage.member(follower).disk.stall(Duration::ZERO);
+    for _ in 0..10 {
+        stage.put(&client, "k", 400).await;
+        tokio::time::sleep(ms(50)).await;
+    }
+}
+
+/// Whether the leader counts more of a follower's log than is on its disk.
+async fn counts_too_much(stage: &Stage, leader: u64, follower: u64) -> bool {
+    let Some(node) = stage.member(leader).node() else { return false };
+    let lag = node.status().await.lag;
+    let matched = lag.iter().find(|lag| lag.id == follower).and_then(|lag| lag.matched_index);
+    let entries = stage.world().ledger.entries();
+    let last = matched.and_then(|matched| entries.iter().find(|entry| entry.at.index == matched));
+    last.is_some_and(|last| !stage.member(follower).disk.log().holds(last.at))
+}
+
+/// Writes until a follower that does not hear of it needs what the leader's log has no more.
+async fn leave_behind(stage: &Stage, leader: u64, client: &Client) {
+    let Some(node) = stage.member(leader).node() else { return };
+    let behind = node.status().await.last_log_index;
+    let until = now() + Duration::from_secs(8);
+    while now() < until && node.status().await.first_log_index <= behind + 1 {
+        stage.put(client, "k", 300).await;
+    }
+}
+
+/// A follower is away while the log that it needs is purged. What sessions were answered comes with the
+/// snapshot.
+async fn behind_a_purged_log(stage: Arc<Stage>) {
+    let leader = stage.leader(None).await;
+    let follower = stage.others(leader)[0];
+    let (client, numbered) = (stage.client_of(&[leader]), stage.clients.client(true));
+    stage.put_surely(&numbered, "k").await;
+    stage.crash(follower, Loss::Some, false).await;
+    stage.put_surely(&numbered, "k").await;
+    leave_behind(&stage, leader, &client).await;
+    stage.start(follower).await;
+    for _ in 0..20 {
+        stage.put(&client, "k", 300).await;
+        stage.read(&stage.client_of(&[follower]), Level::Eventual, follower).await;
+    }
+}
+
+/// A follower that is watched needs a snapshot, and again one as soon as it is back, while it may still be
+/// installing the first.
+async fn two_snapshots(stage: Arc<Stage>) {
+    let leader = stage.leader(None).await;
+    let follower = stage.others(leader)[0];
+    let client = stage.client_of(&[leader]);
+    stage.put_surely(&client, "k").await;
+    let watcher = Watcher::begin(&stage, &stage.client_of(&[follower])).await;
+    let installed = || stage.world().coverage().get("snapshot installed").copied().unwrap_or(0);
+    for pause in [20, 60, 120] {
+        stage.isolate(follower).await;
+        leave_behind(&stage, leader, &client).await;
+        stage.join(follower).await;
+        tokio::time::sleep(ms(pause)).await;
+    }
+    stage.until(|| installed() > 0).await;
+    for _ in 0..20 {
+        stage.put(&client, "k", 300).await;
+    }
+    watcher.hear_all(&stage, &client).await;
+}
