@@ -7,7 +7,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use quorate::mutant::Mutant;
 
 use crate::{
-    run::{Report, Setup, run},
+    run::{Report, Setup, remember_panics, run},
     scenarios::{self, Scenario, Twin},
     sweep::Sweep,
     workload::Parts,
@@ -73,6 +73,9 @@ struct One {
     /// Nothing goes wrong.
     #[arg(long)]
     no_faults: bool,
+    /// Clocks stand still, run and jump beyond their bound: what does not rest on them must hold.
+    #[arg(long)]
+    wild_clocks: bool,
     /// Print the timeline.
     #[arg(long)]
     trace: bool,
@@ -98,6 +101,7 @@ pub fn main() -> ExitCode {
             Command::Sweep { seeds, first, arguments } => Sweep { first, seeds, arguments }.run(),
         };
     }
+    remember_panics();
     let mut arguments = Arguments::from_args();
     // One simulation at a time: a runner that gives each test a process of its own runs more.
     arguments.test_threads = Some(1);
@@ -120,10 +124,12 @@ fn setup(one: &One) -> Result<Setup, String> {
         // Once in the life of the process.
         without: Vec::leak(one.without.clone()),
         parts: Parts { kv: has("kv"), locks: has("locks"), leases: has("leases"), watches: has("watches") },
+        clocks: !one.wild_clocks,
         mutant: mutant.transpose()?,
         lines: one.trace,
         wire: one.wire || one.dump_wire,
         dump_wire: one.dump_wire,
+        end_at_panic: true,
         ..default
     })
 }
@@ -185,6 +191,9 @@ fn show(setup: &Setup, report: &Report, began: Instant) {
 const SEEDS: u64 = 200;
 const SEEDS_OF_A_TEST: u64 = 10;
 
+/// Seeds with clocks beyond their bound.
+const WILD_SEEDS: u64 = 15;
+
 /// Seeds that are run twice.
 const REPEATED: u64 = 20;
 
@@ -198,6 +207,9 @@ fn tests() -> Vec<Trial> {
         let name = format!("seeds_{first:03}_to_{:03}", seeds.end - 1);
         tests.push(Trial::test(name, move || seeds.clone().try_for_each(|seed| held(&Setup::of(seed)))));
     }
+    tests.push(Trial::test("wild_clocks", || {
+        (1..=WILD_SEEDS).try_for_each(|seed| held(&Setup { clocks: false, ..Setup::of(seed) }))
+    }));
     tests.push(Trial::test("corpus", || corpus().into_iter().try_for_each(|setup| held(&setup))));
     tests.push(Trial::test("repeats_in_one_process", || {
         (1..=REPEATED).try_for_each(|seed| repeats(seed, again))

@@ -81,7 +81,8 @@ impl Scenario {
         simulating(seed, mutant, || {
             let world = World::new(seed, self.nodes, true);
             let parts = Parts { kv: false, locks: false, leases: false, watches: false };
-            let clients = Clients::new(world.clone(), Plan { seed, length: Duration::ZERO, parts });
+            let clients =
+                Clients::new(world.clone(), Plan { seed, length: Duration::ZERO, parts, clocks: true });
             let stage =
                 Arc::new(Stage { clients: clients.clone(), orders: Mutex::default(), serial: Mutex::new(0) });
             let mut sim = build(&world, seed);

@@ -20,7 +20,7 @@ pub fn scenarios() -> Vec<Scenario> {
         })
         .falls(Mutant::FirstCommitUnawaited, "linearizable: read linearizable"),
         Scenario::new("certificate_from_receipt", 3, |s| Box::pin(late_proof(s)))
-            .falls(Mutant::CertificateFromReceipt, "staleness bound: read"),
+            .falls(Mutant::CertificateFromReceipt, "bounded: read bounded"),
         Scenario::new("round_shared_with_a_later_read", 3, |s| Box::pin(late_proof(s)))
             .falls(Mutant::RoundShared, "linearizable: read linearizable"),
         Scenario::new("held_leader_and_late_answers", 3, |s| Box::pin(held(s)))

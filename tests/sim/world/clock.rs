@@ -43,6 +43,24 @@ impl SimClock {
         *state = State { rate, since: at, shown, ..*state };
     }
 
+    /// It goes ahead by `by` at once.
+    pub fn jump(&self, by: Duration) {
+        self.state().shown += by;
+    }
+
+    /// The machine sleeps, in which nobody reads its clock. (Its host cannot be stopped: what it does now, it
+    /// does at the moment of falling asleep.)
+    pub fn fall_asleep(&self, at: Duration) {
+        self.set_rate(0.0, at);
+    }
+
+    /// It wakes up, and its clock has gone on.
+    pub fn wake_up(&self, at: Duration) {
+        let slept = at.saturating_sub(self.state().since);
+        self.set_rate(1.0, at);
+        self.sleep_through(slept);
+    }
+
     /// It has gone on for `by`, of which the machine saw nothing: it slept.
     pub fn sleep_through(&self, by: Duration) {
         let mut state = self.state();

@@ -70,6 +70,8 @@ impl Ledger {
         }
         let records = match log.read(first..upto.index + 1, usize::MAX) {
             Ok(records) => records,
+            // Its log has failed, and so will it.
+            Err(_) if world.member(id).disk.is_broken() => return,
             Err(error) => return self.trace.violation(format!("n{id} cannot read what it commits: {error}")),
         };
         for record in records {
