@@ -41,13 +41,15 @@ pub enum Mutant {
     QuorumUnprobed,
     /// Watches do not learn that a snapshot replaced the state.
     ReplacementUntold,
+    /// A snapshot replaces a log that has all of it, and more that is not known to be committed.
+    LongerLogReplaced,
     /// The end of leases that hangs for long is given up, though it may yet be committed.
     EndGivenUp,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 17] = [
+    pub const ALL: [Mutant; 18] = [
         Mutant::LeaderRestored,
         Mutant::VoteUnguarded,
         Mutant::SnapshotBeforeDurable,
@@ -64,6 +66,7 @@ impl Mutant {
         Mutant::SuspensionIgnored,
         Mutant::QuorumUnprobed,
         Mutant::ReplacementUntold,
+        Mutant::LongerLogReplaced,
         Mutant::EndGivenUp,
     ];
 
@@ -86,6 +89,7 @@ impl Mutant {
             Mutant::SuspensionIgnored => "suspension-ignored",
             Mutant::QuorumUnprobed => "quorum-unprobed",
             Mutant::ReplacementUntold => "replacement-untold",
+            Mutant::LongerLogReplaced => "longer-log-replaced",
             Mutant::EndGivenUp => "end-given-up",
         }
     }

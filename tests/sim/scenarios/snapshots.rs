@@ -11,6 +11,8 @@ pub fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario::new("snapshot_over_a_log_that_is_lost", 3, |s| Box::pin(over_a_lost_log(s)))
             .falls(Mutant::SnapshotBeforeDurable, "follower log reversion"),
+        Scenario::new("snapshot_over_a_longer_log", 3, |s| Box::pin(over_a_longer_log(s)))
+            .falls(Mutant::LongerLogReplaced, "expect submitted"),
         Scenario::new("follower_behind_a_purged_log", 3, |s| Box::pin(behind_a_purged_log(s)))
             .falls(Mutant::SessionsForgotten, "states differ"),
         Scenario::new("two_snapshots_in_short_order", 3, |s| Box::pin(two_snapshots(s)))
@@ -18,26 +20,20 @@ pub fn scenarios() -> Vec<Scenario> {
     ]
 }
 
-/// A follower's disk stands still while it hears of entries, and then of a snapshot over them, which it has
-/// committed in memory. If it answers, the leader counts what the crash then takes.
+/// A follower installs a snapshot while its disk is slow: that its log goes on behind the snapshot is not on
+/// that disk yet. If it answers, the leader counts what the crash then takes.
 async fn over_a_lost_log(stage: Arc<Stage>) {
     let leader = stage.leader(None).await;
     let follower = stage.others(leader)[0];
     let client = stage.client_of(&[leader]);
     stage.put_surely(&client, "k").await;
-    stage.member(follower).disk.stall(Duration::from_secs(60));
-    for _ in 0..4 {
-        for _ in 0..24 {
-            stage.put(&client, "k", 400).await;
-        }
-        // In the silence its memory gets it all, and the leader takes a snapshot and purges.
-        let until = now() + Duration::from_millis(1500);
-        while now() < until && !counts_too_much(&stage, leader, follower).await {
-            tokio::time::sleep(ms(20)).await;
-        }
-        if counts_too_much(&stage, leader, follower).await {
-            break;
-        }
+    stage.isolate(follower).await;
+    leave_behind(&stage, leader, &client).await;
+    stage.member(follower).disk.stall(ms(400));
+    stage.join(follower).await;
+    let until = now() + Duration::from_secs(6);
+    while now() < until && !counts_too_much(&stage, leader, follower).await {
+        tokio::time::sleep(ms(4)).await;
     }
     stage.crash(follower, Loss::All, true).await;
     stage.member(follower).disk.stall(Duration::ZERO);
@@ -45,6 +41,26 @@ async fn over_a_lost_log(stage: Arc<Stage>) {
         stage.put(&client, "k", 400).await;
         tokio::time::sleep(ms(50)).await;
     }
+}
+
+/// A follower's disk is so slow that its answers come too late, and the third member's so slow that it takes a
+/// while until an entry is committed. So the follower gets a snapshot of what its log has already, together with
+/// more, and does not know that it is committed.
+async fn over_a_longer_log(stage: Arc<Stage>) {
+    let leader = stage.leader(None).await;
+    let follower = stage.others(leader)[0];
+    let client = stage.client_of(&[leader]);
+    stage.put_surely(&client, "k").await;
+    stage.member(follower).disk.stall(Duration::from_secs(4));
+    stage.member(stage.others(leader)[1]).disk.stall(ms(50));
+    let until = now() + Duration::from_secs(12);
+    let write = async |pause: u64| {
+        while now() < until {
+            stage.put(&client, "k", 200).await;
+            tokio::time::sleep(ms(pause)).await;
+        }
+    };
+    tokio::join!(write(1), write(2), write(3), write(5));
 }
 
 /// Whether the leader counts more of a follower's log than is on its disk.
