@@ -154,9 +154,9 @@ async fn install(
     Ok(pb::SnapshotReply { vote: Some(response.vote.into()), promise_ms: 0 })
 }
 
-/// What a snapshot covers is committed. A member whose log has it already, and more, learns that from an append
-/// of nothing, and has no need to install. openraft's account of the log would go back: its own check fails;
-/// without checks, the account is wrong until the next append.
+/// What a snapshot covers is committed. A member whose log has it already, and more, learns that from an
+/// append of nothing, and has no need to install. openraft's account of the log would go back: its own check
+/// fails; without checks, the account is wrong until the next append.
 async fn commit_what_is_here(raft: &Raft<Applier>, vote: Vote, last: LogId) -> Result<(), Status> {
     let nothing = AppendEntriesRequest {
         vote,

@@ -6,7 +6,8 @@ use quorate::state::Operation;
 use super::replay::Replayed;
 use crate::workload::{COUNTER, History, counted};
 
-/// `clocks`: members' clocks kept their bound, on which it rests that a holder knows when it is none any more.
+/// `clocks`: members' clocks kept their bound, on which it rests that a holder knows when it is none any
+/// more.
 pub fn check(history: &History, replayed: &Replayed, clocks: bool) -> Vec<String> {
     let mut violations = counter(replayed);
     let mut tokens: Vec<_> = history.tokens.iter().collect();

@@ -36,8 +36,8 @@ impl Floor {
     }
 }
 
-/// `clocks`: members' clocks kept their bound; else no more is expected of what rests on them than a state that
-/// was committed.
+/// `clocks`: members' clocks kept their bound; else no more is expected of what rests on them than a state
+/// that was committed.
 pub fn check(history: &History, replayed: &Replayed, clocks: bool) -> Vec<String> {
     let written = |op: &Op| match op.outcome {
         Outcome::Written { revision, .. } => Some((op.ended, revision)),

@@ -57,8 +57,8 @@ async fn before_the_first_commit(stage: Arc<Stage>) {
 }
 
 /// The machine of a leader sleeps while the others elect another. What they had acknowledged was on its way,
-/// arrives when it wakes up, and looks young: its timers have not seen the time go by. (Here it is the others'
-/// timers that leap ahead: turmoil cannot stop a host.)
+/// arrives when it wakes up, and looks young: its timers have not seen the time go by. (Here it is the
+/// others' timers that leap ahead: turmoil cannot stop a host.)
 async fn paused(stage: Arc<Stage>) {
     const SLEEP: Duration = Duration::from_millis(1500);
     let leader = stage.leader(None).await;

@@ -43,9 +43,9 @@ async fn over_a_lost_log(stage: Arc<Stage>) {
     }
 }
 
-/// A follower's disk is so slow that its answers come too late, and the third member's so slow that it takes a
-/// while until an entry is committed. So the follower gets a snapshot of what its log has already, together with
-/// more, and does not know that it is committed.
+/// A follower's disk is so slow that its answers come too late, and the third member's so slow that it takes
+/// a while until an entry is committed. So the follower gets a snapshot of what its log has already,
+/// together with more, and does not know that it is committed.
 async fn over_a_longer_log(stage: Arc<Stage>) {
     let leader = stage.leader(None).await;
     let follower = stage.others(leader)[0];

@@ -41,8 +41,8 @@ async fn leader_loses_its_end(stage: Arc<Stage>) {
     stage.put_surely(&everybody, "k").await;
 }
 
-/// Of five, the leader and two more have slow disks: two that are quick are no quorum. The slow ones lose what
-/// they had in memory.
+/// Of five, the leader and two more have slow disks: two that are quick are no quorum. The slow ones lose
+/// what they had in memory.
 async fn acknowledged_before_durable(stage: Arc<Stage>) {
     let leader = stage.leader(None).await;
     let client = stage.client_of(&[leader]);

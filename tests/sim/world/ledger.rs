@@ -112,8 +112,8 @@ impl Ledger {
         }
     }
 
-    /// Member `id` leads in `term`, with `log`. Told when it notes that it was elected, and when it is seen to
-    /// lead. Election safety, and leader completeness (the same figure).
+    /// Member `id` leads in `term`, with `log`. Told when it notes that it was elected, and when it is seen
+    /// to lead. Election safety, and leader completeness (the same figure).
     pub fn leads(&self, id: u64, term: u64, log: &dyn RaftLog) {
         let mut inner = self.inner();
         let first = *inner.leaders.entry(term).or_insert(id);
