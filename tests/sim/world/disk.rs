@@ -176,9 +176,16 @@ impl SimDisk {
         flipped
     }
 
-    /// Since when the member knows for sure that its disk has failed.
+    /// Since when the member must learn that its disk has failed.
     pub fn refused(&self) -> Option<Duration> {
         self.health.refused()
+    }
+
+    /// The log is given something whose end somebody waits for.
+    pub fn log_is_used(&self) {
+        if matches!(self.state().broken, Some(Broken::Log(_))) {
+            self.health.refuse();
+        }
     }
 
     /// Whether something that is written or synced here fails.
@@ -238,13 +245,7 @@ impl SimDisk {
             if queued > 0 && !takes.is_zero() {
                 tokio::time::sleep(takes).await;
             }
-            let (driver, broken) = {
-                let state = self.state();
-                (state.driver.clone(), matches!(state.broken, Some(Broken::Log(_))))
-            };
-            if queued > 0 && broken {
-                self.health.refuse();
-            }
+            let driver = self.state().driver.clone();
             if let Some(driver) = driver {
                 driver.pump(queued);
             }

@@ -17,7 +17,7 @@ use quorate::storage::{Batch, Engine, EngineError, EngineHome, Fresh, MemoryEngi
 
 use super::now;
 
-/// Whether an engine works, and since when it is known that the disk does not.
+/// Whether an engine works, and since when a member must learn that its disk does not.
 #[derive(Default)]
 pub struct Health {
     engine_fails: AtomicBool,

@@ -335,6 +335,7 @@ impl RaftLog for WatchedLog {
     }
 
     fn append(&self, records: Vec<Record>, done: Completion) -> std::io::Result<()> {
+        self.member.disk.log_is_used();
         self.log.append(records, done)
     }
 
@@ -346,6 +347,7 @@ impl RaftLog for WatchedLog {
         {
             world.ledger.leads(self.member.id, vote.term, &*self.log);
         }
+        self.member.disk.log_is_used();
         self.log.save_vote(vote, done)
     }
 
@@ -370,6 +372,7 @@ impl RaftLog for WatchedLog {
     }
 
     fn sync(&self, done: Completion) -> std::io::Result<()> {
+        self.member.disk.log_is_used();
         self.log.sync(done)
     }
 
