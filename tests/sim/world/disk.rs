@@ -181,7 +181,8 @@ impl SimDisk {
         self.health.refused()
     }
 
-    /// The log is given something whose end somebody waits for.
+    /// The log is given something whose end Raft waits for: an append or a vote. (Who waits for a sync alone
+    /// leaves it to Raft to meet the same error.)
     pub fn log_is_used(&self) {
         if matches!(self.state().broken, Some(Broken::Log(_))) {
             self.health.refuse();

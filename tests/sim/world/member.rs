@@ -372,7 +372,6 @@ impl RaftLog for WatchedLog {
     }
 
     fn sync(&self, done: Completion) -> std::io::Result<()> {
-        self.member.disk.log_is_used();
         self.log.sync(done)
     }
 
