@@ -401,3 +401,15 @@ async fn a_lease_is_no_longer_than_the_shortest_promise_of_those_who_acknowledge
     assert!(matches!(refused, Err(Error::LeaseExpired)), "{refused:?}");
     drop(cluster.dir);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_hands_over_and_stays() {
+    let cluster = Cluster::start(3, quick).await;
+    let (leader, others) = cluster.roles().await;
+    let refused = others[0].transfer_leadership().await;
+    assert!(matches!(refused, Err(Error::NotLeader { .. })), "{refused:?}");
+    let next = leader.transfer_leadership().await.expect("another leads");
+    assert_ne!(next, leader.id());
+    fill(&leader, 1).await;
+    drop(cluster.dir);
+}
