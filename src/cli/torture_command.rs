@@ -4,6 +4,7 @@ use std::{
     env,
     io::{self, IsTerminal, Write},
     path::PathBuf,
+    str::FromStr,
     sync::{Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -69,10 +70,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 /// Names that were typed, or all.
-fn chosen<T: std::str::FromStr<Err = String>>(names: &[String], all: &[T]) -> Result<Vec<T>, Failure>
-where
-    T: Clone,
-{
+fn chosen<T: Clone + FromStr<Err = String>>(names: &[String], all: &[T]) -> Result<Vec<T>, Failure> {
     match names {
         [name] if name == "all" => Ok(all.to_vec()),
         [name] if name == "none" => Ok(Vec::new()),

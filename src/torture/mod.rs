@@ -33,6 +33,9 @@ pub use self::{
 };
 use crate::Error;
 
+/// By which fraction of their rates the members of a run allow clocks to differ: the default of `serve`.
+const CLOCK_BOUND: f64 = 0.05;
+
 /// What to do to whom.
 #[derive(Clone, Debug)]
 pub struct Options {

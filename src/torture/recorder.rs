@@ -47,8 +47,8 @@ pub struct Live {
     pub failed: u64,
     /// Those of which nobody knows.
     pub unknown: u64,
-    /// Reads of levels that promise linearizability which were older than what had been acknowledged
-    /// before.
+    /// Reads that are linearizable whatever clocks do, and were older than what had been acknowledged before:
+    /// what can be told at once. The judge finds the rest.
     pub stale: u64,
     /// Faults that have ended, and those that were seen to have an effect.
     pub faults: u64,
@@ -200,7 +200,7 @@ impl Live {
         }
         let Some(level) = operation.level.filter(|_| operation.is_ok()) else { return };
         *self.levels.entry(level.name()).or_default() += 1;
-        let recent = matches!(level, Level::Linearizable | Level::Log | Level::Lease | Level::LeaseOrIndex);
+        let recent = matches!(level, Level::Linearizable | Level::Log);
         self.stale += u64::from(recent && operation.revision() < acknowledged);
     }
 }

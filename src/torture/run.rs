@@ -12,7 +12,7 @@ use tokio::{sync::Mutex, task::JoinSet, time::sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Options, TortureError,
+    CLOCK_BOUND, Options, TortureError,
     cluster::{Cluster, Spec},
     nemesis::{self, Kind, Plan, Stage},
     onlooker::Onlooker,
@@ -45,9 +45,6 @@ const HEALED: Duration = Duration::from_secs(3);
 
 /// By when all members must have come to the same state.
 const CONVERGED_WITHIN: Duration = Duration::from_secs(60);
-
-/// The fraction of its clock's rate by which members allow others to differ: the default of `serve`.
-const CLOCK_BOUND: f64 = 0.05;
 
 /// Makes a run, and tells how it stands. What it leaves in its directory: `history.jsonl`, `report.html`,
 /// `summary.json`, and for each member that was started `node-N/log`.

@@ -50,13 +50,18 @@ impl Direct<'_, '_> {
         for read in key.longest.iter().map(|at| &key.reads[*at]).chain(others) {
             let reader = self.name(read.txn);
             let mut seen: HashSet<&str> = HashSet::new();
+            // What stands before all that the history appended may be older than it.
+            let mut older = self.lists.has_past;
             for element in read.elements {
                 if !seen.insert(element) {
                     let why = format!("{reader} finds {element} twice in {}", key.name);
                     self.violated("duplicate-elements", why, &[read.txn]);
                     break;
                 }
-                self.origin(key, read, element);
+                older &= !key.writers.contains_key(&**element);
+                if !older {
+                    self.origin(key, read, element);
+                }
             }
         }
     }

@@ -87,13 +87,17 @@ pub(super) struct Lists<'a> {
     ids: HashMap<&'a str, usize>,
     /// Transactions whose reads contradict themselves.
     pub internal: Vec<(usize, &'a str)>,
+    /// Whether lists may have had elements before the history began.
+    pub has_past: bool,
 }
 
 impl<'a> Lists<'a> {
     /// The transactions over lists in a history.
     pub fn of(history: &'a History) -> Lists<'a> {
         let foreign = foreign(history);
-        let mut lists = Lists { txns: vec![], keys: vec![], ids: HashMap::new(), internal: vec![] };
+        let told = history.operations.iter().map(Operation::revision).filter(|revision| *revision > 0);
+        let has_past = !history.about.complete && told.min().is_some_and(|first| first > 1);
+        let mut lists = Lists { txns: vec![], keys: vec![], ids: HashMap::new(), internal: vec![], has_past };
         for operation in &history.operations {
             let Action::Txn { steps, applied, .. } = &operation.action else { continue };
             if steps.iter().any(|step| list_of(step).is_some_and(|key| !foreign.contains(key))) {

@@ -162,8 +162,8 @@ fn fresh<'a>(
         ),
         None => (
             format!(
-                "it was answered {seen} as of revision {}, though revision {revision} had been told; a newer one \
-                 was first told {:.3} ms before it was called, but did not change what it read",
+                "it was answered {seen} as of revision {}, though revision {revision} had been told; a newer \
+                 one was first told {:.3} ms before it was called, but did not change what it read",
                 read.revision(),
                 ms(since)
             ),

@@ -115,8 +115,7 @@ impl<'a> Projector<'a, '_> {
             keys = when.iter().map(|condition| self.index.key(&condition.key)).collect();
             keys.dedup();
             // Nor can a revision that is not there be seen by values alone.
-            let by_revision = |condition: &Condition| matches!(condition.expected, Expected::ModRevision(revision) if revision > 0);
-            let told = keys.len() == 1 && !when.iter().any(by_revision);
+            let told = keys.len() == 1 && !when.iter().any(is_by_revision);
             keys.truncate(usize::from(told));
         }
         for key in keys.into_iter().filter(|key| self.wanted[*key as usize]) {
@@ -151,6 +150,11 @@ fn step_key(step: &Step) -> &Text {
 
 fn found_need<'a>(values: &mut Values<'a>, found: Option<&'a Found>) -> Need {
     Need::Is(found.map_or(ABSENT, |found| values.of_text(&found.value)))
+}
+
+/// Whether the condition names a revision that is there.
+fn is_by_revision(condition: &Condition) -> bool {
+    matches!(condition.expected, Expected::ModRevision(revision) if revision > 0)
 }
 
 fn expected_need<'a>(values: &mut Values<'a>, expected: &'a Expected) -> Need {

@@ -7,7 +7,7 @@ use rand::RngExt;
 use super::{
     Crew,
     actor::{Actor, bytes},
-    locks::{renewed, sure_from},
+    locks::{nanos, renewed},
 };
 use crate::{
     check::history::{Action, Seen},
@@ -38,7 +38,7 @@ async fn stand(mut actor: Actor) {
             if !actor.rest(Duration::from_millis(150)).await || !leadership.is_held() {
                 break;
             }
-            let sure = sure_from(actor.recorder.now(), leadership.remaining());
+            let sure = actor.recorder.now() + nanos(leadership.remaining());
             renewed(&mut actor, NAME, (&guard, sure)).await;
             let value = actor.value();
             actor.write_guarded(NAME, &guard, ("election/decision", value)).await;
@@ -56,7 +56,7 @@ async fn campaign(actor: &mut Actor) -> Option<Leadership<Client>> {
         .record((asked, None), client.campaign(options), |leadership, action| {
             if let Action::Acquire { token, sure_until, .. } = action {
                 *token = Some(leadership.token());
-                *sure_until = Some(sure_from(recorder.now(), leadership.remaining()));
+                *sure_until = Some(recorder.now() + nanos(leadership.remaining()));
             }
             Seen::default()
         })

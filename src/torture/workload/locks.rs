@@ -16,6 +16,7 @@ use crate::{
     check::history::{Action, Found, Nanos, Seen, Text},
     error::Error,
     recipes::{LeaseApi, lock},
+    torture::CLOCK_BOUND,
     types::{Acquire, CallOptions, Grant, Guard, Held, LeaseId, Level, LockMode, LockProgress},
 };
 
@@ -44,15 +45,21 @@ async fn hold(mut actor: Actor, name: &'static str, fenced: bool) {
     }
 }
 
-/// Until when a lease surely lives, if it was asked for or prolonged at `sent`.
-pub fn sure_from(sent: Nanos, ttl: Duration) -> Nanos {
-    sent + Nanos::try_from(ttl.as_nanos()).unwrap_or(Nanos::MAX / 2)
+/// A time in the history's unit.
+pub fn nanos(time: Duration) -> Nanos {
+    Nanos::try_from(time.as_nanos()).unwrap_or(Nanos::MAX / 2)
+}
+
+/// Until when a lease surely lives, if it was asked for or prolonged at `sent`: the leader's clock may be
+/// faster than ours, within the bound.
+fn sure_from(sent: Nanos, ttl: Duration) -> Nanos {
+    sent + nanos(ttl.mul_f64(1.0 - CLOCK_BOUND))
 }
 
 /// Asks for a lease.
 pub async fn grant(actor: &mut Actor, ttl: Duration) -> Option<LeaseId> {
     let ask = Grant { id: 0, ttl, session: false };
-    let (client, asked) = (actor.client.clone(), Action::Grant { ttl: sure_from(0, ttl), lease: None });
+    let (client, asked) = (actor.client.clone(), Action::Grant { ttl: nanos(ttl), lease: None });
     let granted = actor.record((asked, None), client.grant(ask, options()), |answer, action| {
         if let Action::Grant { lease, .. } = action {
             *lease = Some(answer.result.id);
@@ -75,7 +82,7 @@ pub async fn keep_alive(actor: &mut Actor, lease: LeaseId) -> bool {
     let asked = (Action::KeepAlive { lease, ttl: None }, None);
     let kept = actor.record(asked, call, |kept, action| {
         if let Action::KeepAlive { ttl, .. } = action {
-            *ttl = Some(kept.as_ref().map_or(0, |kept| sure_from(0, kept.ttl)));
+            *ttl = Some(kept.as_ref().map_or(0, |kept| nanos(kept.ttl)));
         }
         kept.as_ref().map_or_else(Seen::default, |kept| seen_in(&kept.header))
     });

@@ -10,8 +10,8 @@ use super::{
     store::{Shape, history},
 };
 
-/// How many histories, unless `QUORATE_BRUTE` says.
-const HISTORIES: u64 = 100_000;
+/// How many histories, unless `QUORATE_BRUTE` says: 100,000 in the long run.
+const HISTORIES: u64 = 20_000;
 
 fn histories() -> u64 {
     env::var("QUORATE_BRUTE").ok().and_then(|text| text.parse().ok()).unwrap_or(HISTORIES)
