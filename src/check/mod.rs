@@ -20,20 +20,20 @@
 //! after its call, or never: it is not a failure, and no verdict rests on either. And a search that reaches
 //! its deadline or its memory cap says [`Verdict::Unknown`]: it never guesses.
 
-pub mod append;
+mod append;
 mod effect;
 pub mod format;
 pub mod history;
 mod index;
-pub mod lease;
+mod lease;
 mod levels;
 mod linear;
-pub mod lock;
+mod lock;
 mod options;
 mod promises;
 pub mod report;
 pub mod verdict;
-pub mod watch;
+mod watch;
 mod wellformed;
 mod witness;
 

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tracing_subscriber::filter::LevelFilter;
 
 /// In the library it belongs to `torture`, which stands above `node`.
+#[allow(clippy::duplicate_mod)]
 #[path = "../torture/cluster/ports.rs"]
 mod ports;
 

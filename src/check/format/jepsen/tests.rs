@@ -125,7 +125,8 @@ fn a_register_is_written_for_knossos_and_read_again() {
     });
     let mut told = told(&again).into_iter().skip(1).collect::<Vec<_>>();
     let mut expected: Vec<_> = expected.collect();
-    (told.pop(), expected.pop());
+    told.pop();
+    expected.pop();
     assert_eq!(told.len(), 4);
     for (told, expected) in told.into_iter().zip(expected) {
         assert_eq!((told.0, told.1, told.2), (expected.0, expected.1, expected.2));
