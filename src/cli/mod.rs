@@ -7,6 +7,7 @@
 //! line on standard error; with `-o json` also an object on standard output.
 
 mod args;
+mod bench_command;
 mod byte_size;
 mod cluster_commands;
 mod evidence;
@@ -36,6 +37,7 @@ use self::{
     output::ErrorObject,
 };
 use crate::{
+    bench::BenchError,
     client::{Client, ClientBuilder},
     error::Error,
     server::ServerError,
@@ -79,6 +81,8 @@ enum Failure {
     Serve(ServerError),
     /// A torture could not be made. Exit code 3; 2 if it makes no sense.
     Torture(TortureError),
+    /// Nothing could be measured. Exit code 3; 2 if it makes no sense.
+    Bench(BenchError),
     /// The answer could not be printed. Exit code 3; a closed pipe ends the program silently.
     Print(io::Error),
 }
@@ -100,6 +104,7 @@ impl Failure {
         match self {
             Failure::Usage(_) | Failure::Serve(ServerError::Config(_)) => 2,
             Failure::Torture(TortureError::Invalid(_)) => 2,
+            Failure::Bench(error) if error.is_usage() => 2,
             Failure::Call(Error::Invalid(_) | Error::TooLarge { .. }) => 2,
             Failure::Call(Error::LockLost { .. } | Error::LeaseNotFound(_)) => 1,
             _ => 3,
@@ -114,6 +119,7 @@ impl Failure {
             Failure::LockLost(error) => format!("{error}; what was done with it may not have been alone"),
             Failure::Serve(error) => error.to_string(),
             Failure::Torture(error) => error.to_string(),
+            Failure::Bench(error) => error.to_string(),
             Failure::Print(error) => format!("cannot print the answer: {error}"),
         };
         text.replace('\n', " ")
@@ -123,9 +129,14 @@ impl Failure {
     fn object(&self) -> Option<ErrorObject> {
         match self {
             Failure::Usage(why) => Some(ErrorObject::new(&Error::Invalid(why.clone()))),
+            Failure::Bench(error) if error.is_usage() => {
+                Some(ErrorObject::new(&Error::Invalid(error.to_string())))
+            }
+            Failure::Bench(BenchError::Call(error)) => Some(ErrorObject::new(error)),
             Failure::Call(error) => Some(ErrorObject::new(error)),
             Failure::Definite(error) | Failure::LockLost(error) => Some(ErrorObject::new(error).definite()),
-            Failure::Printed(_) | Failure::Serve(_) | Failure::Torture(_) | Failure::Print(_) => None,
+            Failure::Printed(_) | Failure::Serve(_) | Failure::Torture(_) => None,
+            Failure::Bench(_) | Failure::Print(_) => None,
         }
     }
 }
@@ -185,6 +196,7 @@ async fn dispatch(cli: Cli, out: &mut dyn Write) -> Result<Outcome, Failure> {
             Ok(Outcome::Done)
         }
         Command::Torture(args) => torture_command::torture(args, &global, out).await,
+        Command::Bench(args) => bench_command::bench(*args, &global, out).await,
         command => client_command(command, global, out).await,
     }
 }
@@ -214,7 +226,7 @@ async fn client_command(
         Command::Status => cluster_commands::status(session).await,
         Command::Members | Command::Member(MemberCommand::List) => cluster_commands::members(session).await,
         Command::Hash(args) => cluster_commands::hash(session, args).await,
-        Command::Serve(_) | Command::Completion(_) | Command::Torture(_) => {
+        Command::Serve(_) | Command::Completion(_) | Command::Torture(_) | Command::Bench(_) => {
             Err(Failure::Usage("not a client command".into()))
         }
     }
