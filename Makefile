@@ -9,7 +9,8 @@ DENY    := $(shell $(CARGO) deny --version >/dev/null 2>&1 && echo yes)
 SHCHECK := $(shell command -v shellcheck 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build check fix test sim sweep chaos demo examples cluster clean-cluster powercut million bench bench-etcd
+.PHONY: help deps build check fix test sim sweep chaos torture contrast demo examples cluster clean-cluster powercut million \
+	bench bench-etcd
 
 help: ## Show the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +61,15 @@ chaos: deps ## Kill nodes under load, release build: make chaos ROUNDS=200
 	$(CARGO) build --release --locked --bin quorate
 	QUORATE_TEST_BIN=$(CURDIR)/target/release/quorate QUORATE_CHAOS_ROUNDS=$(or $(ROUNDS),200) \
 		$(CARGO) test --locked --test it -- --nocapture --test-threads=1 process_chaos
+
+torture: build ## Real processes under faults: make torture MINUTES=10 [SEED=7] [NODES=5] [OUT=target/torture/…]
+	target/release/quorate torture --duration $(or $(MINUTES),1)m $(if $(SEED),--seed $(SEED)) --nodes $(NODES) \
+		--out $(or $(OUT),target/torture/$(shell date +%Y%m%d-%H%M%S)) $(ARGS)
+
+contrast: build ## The levels side by side while the leader is cut off, paused, killed: a report to look at
+	rm -rf target/contrast
+	target/release/quorate torture --script contrast --workload register --duration 60s --seed 1 --out target/contrast
+	@echo "open target/contrast/report.html"
 
 demo: deps ## Three real nodes, every consistency level, a killed leader: the tour
 	@scripts/demo.sh

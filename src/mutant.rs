@@ -22,7 +22,7 @@ pub enum Mutant {
     ReadWithoutRound,
     /// A read joins a quorum round that began before it.
     RoundShared,
-    /// The end of leases is obeyed whoever leads.
+    /// A leader that was replaced has the next one end the leases that it counted down.
     ExpiredByOldLeader,
     /// The table of sessions is missing from snapshots.
     SessionsForgotten,
@@ -30,11 +30,26 @@ pub enum Mutant {
     CertificateFromReceipt,
     /// A guard is not checked.
     GuardIgnored,
+    /// Entries are acknowledged, to the leader and by it, before they are durable.
+    AcknowledgedBeforeDurable,
+    /// A leader answers reads at what it has applied, before the first entry of its term is committed.
+    FirstCommitUnawaited,
+    /// A leader trusts its lease although the machine was suspended.
+    SuspensionIgnored,
+    /// A leader that reaches no quorum, and keeps some member from electing another, does not ask whether it
+    /// is replaced.
+    QuorumUnprobed,
+    /// Watches do not learn that a snapshot replaced the state.
+    ReplacementUntold,
+    /// A snapshot replaces a log that has all of it, and more that is not known to be committed.
+    LongerLogReplaced,
+    /// The end of leases that hangs for long is given up, though it may yet be committed.
+    EndGivenUp,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 11] = [
+    pub const ALL: [Mutant; 18] = [
         Mutant::LeaderRestored,
         Mutant::VoteUnguarded,
         Mutant::SnapshotBeforeDurable,
@@ -46,6 +61,13 @@ impl Mutant {
         Mutant::SessionsForgotten,
         Mutant::CertificateFromReceipt,
         Mutant::GuardIgnored,
+        Mutant::AcknowledgedBeforeDurable,
+        Mutant::FirstCommitUnawaited,
+        Mutant::SuspensionIgnored,
+        Mutant::QuorumUnprobed,
+        Mutant::ReplacementUntold,
+        Mutant::LongerLogReplaced,
+        Mutant::EndGivenUp,
     ];
 
     /// Its name on the command line.
@@ -62,6 +84,13 @@ impl Mutant {
             Mutant::SessionsForgotten => "sessions-forgotten",
             Mutant::CertificateFromReceipt => "certificate-from-receipt",
             Mutant::GuardIgnored => "guard-ignored",
+            Mutant::AcknowledgedBeforeDurable => "acknowledged-before-durable",
+            Mutant::FirstCommitUnawaited => "first-commit-unawaited",
+            Mutant::SuspensionIgnored => "suspension-ignored",
+            Mutant::QuorumUnprobed => "quorum-unprobed",
+            Mutant::ReplacementUntold => "replacement-untold",
+            Mutant::LongerLogReplaced => "longer-log-replaced",
+            Mutant::EndGivenUp => "end-given-up",
         }
     }
 

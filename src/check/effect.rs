@@ -74,7 +74,12 @@ pub fn changes<'a>(action: &'a Action, mut tell: impl FnMut(&'a Text, Change<'a>
 
 /// Whether the operation is an answered read of keys: what levels are about.
 pub fn is_read(operation: &Operation) -> bool {
-    operation.is_ok() && matches!(operation.action, Action::Read { .. } | Action::Range { .. })
+    let reads = match &operation.action {
+        Action::Read { .. } | Action::Range { .. } => true,
+        Action::Txn { .. } => !mutates(&operation.action),
+        _ => false,
+    };
+    operation.is_ok() && reads
 }
 
 /// A value that was seen.

@@ -27,7 +27,8 @@ pub struct Index<'a> {
     pub lists: Vec<bool>,
     /// Whether locks were asked for: their keys have names that the history does not tell.
     pub locks: bool,
-    /// The lowest revision that an answer told; what is older was there before. 0: none told one.
+    /// The lowest revision that an answer told; what is no newer may have been there before. 0: none told
+    /// one.
     pub first: Revision,
 }
 
@@ -104,9 +105,14 @@ impl<'a> Index<'a> {
         self.owned[key as usize] || (self.history.about.complete && !self.locks)
     }
 
+    /// Whether there may have been anything before the history began. A store without revisions has none.
+    pub fn has_past(&self) -> bool {
+        !self.history.about.complete && self.first > 1
+    }
+
     /// Whether a value of a key that nobody wrote may have been there before the history began.
     pub fn is_older(&self, mod_revision: Revision) -> bool {
-        !self.history.about.complete && (1..self.first).contains(&mod_revision)
+        self.has_past() && (1..=self.first).contains(&mod_revision)
     }
 
     /// The assumption that was broken while the operation ran, if one was.

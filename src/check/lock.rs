@@ -210,7 +210,7 @@ fn guarded_in_order(name: &str, lock: &Lock, promises: &mut Promises) {
         match highest {
             Some((before, higher)) if higher > token => {
                 let why = format!(
-                    "operation {} wrote with token {token} of {name} at revision {}, after {} with {higher} at {}",
+                    "{} wrote with token {token} of {name} at revision {}, after {} with {higher} at {}",
                     operation.index,
                     operation.revision(),
                     before.index,

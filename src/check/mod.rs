@@ -10,8 +10,8 @@
 //! | tier | what | needs |
 //! |---|---|---|
 //! | T0 | well-formed; nothing is read that nobody wrote | values |
-//! | T1 | an order by revision that explains every answer and respects real time: exact, O(n log n) | revisions |
-//! | T2 | linearizability of each key by values alone, which does not trust our own revisions | unique values help |
+//! | T1 | an order by revision explains every answer and respects real time: exact, O(n log n) | revisions |
+//! | T2 | linearizability of each key by values alone: does not trust our revisions | unique values help |
 //! | T3 | cycles of transactions over lists (Elle) | list-append |
 //! | T4 | watches, leases, locks and elections | their rows |
 //! | levels | what each level gave and promised, and how stale it was | revisions |

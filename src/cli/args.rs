@@ -8,7 +8,10 @@ use clap::{
     builder::{OsStringValueParser, TypedValueParser},
 };
 
-use super::{bench_command::BenchArgs, help, serve_args::ServeArgs, torture_command::TortureArgs};
+use super::{
+    bench_command::BenchArgs, check_command::CheckArgs, help, serve_args::ServeArgs,
+    torture_command::TortureArgs,
+};
 use crate::types::{Consistency, Guard, Level, Revision, Route, SortBy};
 
 /// The whole command line.
@@ -191,6 +194,9 @@ pub enum Command {
     /// A hash of each member's state: equal states have equal hashes.
     #[command(after_help = help::HASH)]
     Hash(HashArgs),
+    /// Say which promises a recorded history shows kept, and which broken.
+    #[command(after_help = help::CHECK)]
+    Check(Box<CheckArgs>),
     /// Torture a cluster of real processes, and say which promises were kept.
     #[command(after_help = help::TORTURE)]
     Torture(TortureArgs),

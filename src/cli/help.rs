@@ -206,7 +206,7 @@ pub(super) const TORTURE: &str = "\
 Starts a cluster of real processes on loopback ports, with a proxy on each link, lets clients do everything
 while things go wrong, heals it, and checks what they saw. With --endpoints it works on a cluster that runs
 already, and does it no harm. Leaves in --out: history.jsonl (for `quorate check`), report.html (open it in
-a browser), summary.json, and of each member its data and its log.
+a browser), summary.json, and each member's log.
 
 Exit codes: 0 every promise was kept, 1 one was broken, 2 nothing is known or too little happened (void),
 3 it could not be made.
@@ -244,3 +244,21 @@ Examples:
   quorate bench get --consistency lease --against-noop
   quorate bench put --plain
   quorate bench put --etcd 127.0.0.1:2379,127.0.0.1:22379,127.0.0.1:32379";
+
+pub(super) const CHECK: &str = "\
+Reads a history (docs/history-format.md) and says what it proves: tier t0 that it is well-formed, t1 that an
+order by revision explains it, t2 that values alone do, t3 that transactions over lists have an order, t4 what
+watches, leases and locks promise, and for each level of consistency what it gave. A search that reaches
+--deadline or --memory says unknown; it never guesses. Operations of unknown outcome count as such.
+
+Exit codes: 0 no promise is broken, 1 one is, 2 unknown, 3 the file is no history (line, column, and what was
+expected are told).
+
+Models (--model): kv register cas-register list-append set lock
+
+Examples:
+  quorate check run7/history.jsonl
+  quorate check run7/history.jsonl --report report.html
+  quorate check history.edn --model cas-register --deadline 5m -o json
+  quorate check run7/history.jsonl --export edn --key register/3 --out register3.edn
+  quorate check run7/history.jsonl --export edn --out lists.edn";

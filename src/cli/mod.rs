@@ -9,6 +9,7 @@
 mod args;
 mod bench_command;
 mod byte_size;
+mod check_command;
 mod cluster_commands;
 mod evidence;
 mod held_command;
@@ -79,8 +80,12 @@ enum Failure {
     Printed(Error),
     /// A member did not start, or failed. Exit code 3; 2 for its configuration.
     Serve(ServerError),
+    /// A history could not be read, or not be written. Exit code 3.
+    History(String),
     /// A torture could not be made. Exit code 3; 2 if it makes no sense.
     Torture(TortureError),
+    /// A signal ended it. Exit code 3.
+    Interrupted(&'static str),
     /// Nothing could be measured. Exit code 3; 2 if it makes no sense.
     Bench(BenchError),
     /// The answer could not be printed. Exit code 3; a closed pipe ends the program silently.
@@ -114,11 +119,12 @@ impl Failure {
     /// The line on standard error.
     fn line(&self) -> String {
         let text = match self {
-            Failure::Usage(why) => why.clone(),
+            Failure::Usage(why) | Failure::History(why) => why.clone(),
             Failure::Call(error) | Failure::Definite(error) | Failure::Printed(error) => error.to_string(),
             Failure::LockLost(error) => format!("{error}; what was done with it may not have been alone"),
             Failure::Serve(error) => error.to_string(),
             Failure::Torture(error) => error.to_string(),
+            Failure::Interrupted(signal) => format!("ended by {signal}"),
             Failure::Bench(error) => error.to_string(),
             Failure::Print(error) => format!("cannot print the answer: {error}"),
         };
@@ -128,15 +134,20 @@ impl Failure {
     /// The object that `-o json` prints, if the failure is about a request.
     fn object(&self) -> Option<ErrorObject> {
         match self {
-            Failure::Usage(why) => Some(ErrorObject::new(&Error::Invalid(why.clone()))),
+            Failure::Usage(why) | Failure::History(why) => {
+                Some(ErrorObject::new(&Error::Invalid(why.clone())))
+            }
             Failure::Bench(error) if error.is_usage() => {
                 Some(ErrorObject::new(&Error::Invalid(error.to_string())))
             }
-            Failure::Bench(BenchError::Call(error)) => Some(ErrorObject::new(error)),
-            Failure::Call(error) => Some(ErrorObject::new(error)),
+            Failure::Call(error) | Failure::Bench(BenchError::Call(error)) => Some(ErrorObject::new(error)),
             Failure::Definite(error) | Failure::LockLost(error) => Some(ErrorObject::new(error).definite()),
-            Failure::Printed(_) | Failure::Serve(_) | Failure::Torture(_) => None,
-            Failure::Bench(_) | Failure::Print(_) => None,
+            Failure::Printed(_)
+            | Failure::Serve(_)
+            | Failure::Torture(_)
+            | Failure::Bench(_)
+            | Failure::Interrupted(_)
+            | Failure::Print(_) => None,
         }
     }
 }
@@ -195,6 +206,7 @@ async fn dispatch(cli: Cli, out: &mut dyn Write) -> Result<Outcome, Failure> {
             out.write_all(&script)?;
             Ok(Outcome::Done)
         }
+        Command::Check(args) => check_command::check(&args, &global, out),
         Command::Torture(args) => torture_command::torture(args, &global, out).await,
         Command::Bench(args) => bench_command::bench(*args, &global, out).await,
         command => client_command(command, global, out).await,
@@ -226,9 +238,11 @@ async fn client_command(
         Command::Status => cluster_commands::status(session).await,
         Command::Members | Command::Member(MemberCommand::List) => cluster_commands::members(session).await,
         Command::Hash(args) => cluster_commands::hash(session, args).await,
-        Command::Serve(_) | Command::Completion(_) | Command::Torture(_) | Command::Bench(_) => {
-            Err(Failure::Usage("not a client command".into()))
-        }
+        Command::Serve(_)
+        | Command::Completion(_)
+        | Command::Check(_)
+        | Command::Torture(_)
+        | Command::Bench(_) => Err(Failure::Usage("not a client command".into())),
     }
 }
 

@@ -29,6 +29,10 @@ const READ: [&str; 4] = ["consistency", "max_age", "min_revision", "route"];
 /// request that logs could name.
 const NOT_WATCH: [&str; 6] = ["consistency", "max_age", "min_revision", "route", "evidence", "request_id"];
 
+/// A check asks nobody.
+const NOT_CHECK: [&str; 8] =
+    ["endpoints", "consistency", "max_age", "min_revision", "route", "timeout", "evidence", "request_id"];
+
 /// A torture has clients of its own.
 const NOT_TORTURE: [&str; 7] =
     ["consistency", "max_age", "min_revision", "route", "timeout", "evidence", "request_id"];
@@ -40,6 +44,7 @@ const NOT_BENCH: [&str; 2] = ["evidence", "request_id"];
 fn foreign(command: &str) -> &'static [&'static str] {
     match command {
         "serve" | "completion" => &CLIENT,
+        "check" => &NOT_CHECK,
         "torture" => &NOT_TORTURE,
         "bench" => &NOT_BENCH,
         "get" | "scan" => &[],

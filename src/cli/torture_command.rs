@@ -14,6 +14,7 @@ use super::{
     Failure, Outcome,
     args::{GlobalArgs, OutputForm},
     output,
+    serve::Signals,
 };
 use crate::{
     env::draw,
@@ -116,8 +117,16 @@ pub(super) async fn torture(
 ) -> Result<Outcome, Failure> {
     let options = args.options(global)?;
     let progress = Progress::new(&options);
-    let summary =
-        torture::run(&options, |phase, live| progress.tell(phase, live)).await.map_err(Failure::Torture)?;
+    let mut signals = Signals::new()?;
+    let run = torture::run(&options, |phase, live| progress.tell(phase, live));
+    let summary = tokio::select! {
+        summary = run => summary.map_err(Failure::Torture)?,
+        // The members end with the run.
+        signal = signals.next() => {
+            progress.end();
+            return Err(Failure::Interrupted(signal));
+        }
+    };
     progress.end();
     match global.output {
         OutputForm::Json => output::json(out, &summary)?,
@@ -209,16 +218,15 @@ fn print(summary: &Summary, out: &mut dyn Write) -> io::Result<()> {
     let kinds = kinds.map(|(kind, (_, landed))| format!("{kind} {landed}")).collect::<Vec<_>>().join(", ");
     writeln!(out, "{faults_landed} of {faults} faults landed: {kinds}")?;
     let rows = summary.levels.iter().map(|(level, counts)| {
-        let torture::LevelCounts { ok, failed, stale, violations } = counts;
-        vec![
-            (*level).to_owned(),
-            ok.to_string(),
-            failed.to_string(),
-            stale.to_string(),
-            violations.to_string(),
-        ]
+        let torture::LevelCounts { ok, failed, stale, violations, excused } = counts;
+        let counts = [ok, failed, stale, violations, excused].map(|count| count.to_string());
+        [vec![(*level).to_owned()], counts.to_vec()].concat()
     });
-    writeln!(out, "{}", output::table(&["LEVEL", "ANSWERED", "NOT", "STALE", "VIOLATIONS"], rows))?;
+    let head = ["LEVEL", "ANSWERED", "NOT", "STALE", "BROKEN", "EXCUSED"];
+    writeln!(out, "{}", output::table(&head, rows))?;
+    for assumption in &summary.assumptions {
+        writeln!(out, "excused while this did not hold: {assumption}")?;
+    }
     if let (Some(without), Some(with)) = (summary.lost_without_fencing, summary.lost_with_fencing) {
         writeln!(out, "updates lost under a lock: {without} without fencing, {with} with")?;
     }

@@ -26,7 +26,27 @@ pub struct Disk {
 struct Image {
     state: LogState,
     entries: BTreeMap<u64, Record>,
-    broken: bool,
+    broken: Option<Failure>,
+}
+
+/// What a disk that broke down does with what is written. It says that it failed, whatever it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Failure {
+    /// It is lost.
+    Dead,
+    /// It is there all the same.
+    Doubtful,
+    /// There is no space for it.
+    Full,
+}
+
+impl Failure {
+    fn error(self) -> io::Error {
+        match self {
+            Failure::Dead | Failure::Doubtful => io::Error::other("the disk broke down"),
+            Failure::Full => rustix::io::Errno::NOSPC.into(),
+        }
+    }
 }
 
 impl Disk {
@@ -49,9 +69,14 @@ impl Disk {
         purged || image.entries.get(&at.index).is_some_and(|record| record.at == at)
     }
 
-    /// From now on every write fails, as on a disk that died.
-    pub fn break_down(&self) {
-        self.lock().broken = true;
+    /// From now on every write fails.
+    pub fn break_down(&self, how: Failure) {
+        self.lock().broken = Some(how);
+    }
+
+    /// Writes succeed again: for the next log that is opened here.
+    pub fn mend(&self) {
+        self.lock().broken = None;
     }
 
     fn queue(&self) -> Arc<Queue> {
@@ -75,6 +100,11 @@ impl Driver {
     /// Operations that wait to be synced.
     pub fn queued(&self) -> usize {
         self.queue.queued()
+    }
+
+    /// The same, one by one: how many pieces each is to [`Self::crash`], an append as many as it has entries.
+    pub fn pieces(&self) -> Vec<usize> {
+        self.queue.pieces()
     }
 
     /// Syncs the first `ops` operations that wait and calls the completions behind them. With the number that
@@ -107,11 +137,11 @@ impl Image {
 impl Backend for Disk {
     fn commit(&self, ops: &[Op], _sync: bool) -> io::Result<()> {
         let mut image = self.lock();
-        if image.broken {
-            return Err(io::Error::other("the disk broke down"));
+        let broken = image.broken;
+        if broken.is_none_or(|how| how == Failure::Doubtful) {
+            ops.iter().for_each(|op| image.apply(op));
         }
-        ops.iter().for_each(|op| image.apply(op));
-        Ok(())
+        broken.map_or(Ok(()), |how| Err(how.error()))
     }
 
     fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Record>> {

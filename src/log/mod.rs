@@ -29,7 +29,7 @@ use std::{io, ops::Range};
 use bytes::Bytes;
 
 pub use self::{
-    memory::{Disk, Driver},
+    memory::{Disk, Driver, Failure},
     open::{Kind, OpenError, open},
 };
 

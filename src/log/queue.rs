@@ -107,6 +107,16 @@ impl Queue {
         self.lock().items.iter().filter(|item| matches!(item, Item::Op(_))).count()
     }
 
+    /// The same, one by one: how many pieces each is to [`Self::crash`].
+    pub fn pieces(&self) -> Vec<usize> {
+        let pieces = |item: &Item| match item {
+            Item::Op(Op::Append(records)) => Some(records.len()),
+            Item::Op(_) => Some(1),
+            Item::Done(_) => None,
+        };
+        self.lock().items.iter().filter_map(pieces).collect()
+    }
+
     /// Sleeps until there is something to commit. False: the log has ended and nothing is left.
     pub fn wait_for_work(&self) -> bool {
         let mut inner = self.lock();

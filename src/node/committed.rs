@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::deadlines::Deadlines;
 use crate::{
     env::Env,
+    mutant::Mutant,
     raft::state_machine::CommitSink,
     state::{Committed, View},
     watch::Hub,
@@ -24,6 +25,8 @@ impl CommitSink for Sink {
     }
 
     fn replaced(&self, view: &View) {
-        self.watches.reset(view.revision);
+        if !Mutant::ReplacementUntold.is_on() {
+            self.watches.reset(view.revision);
+        }
     }
 }

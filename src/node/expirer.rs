@@ -11,6 +11,7 @@ use tracing::{debug, info};
 use super::{Inner, call::Call, leadership::Leader, write::Attempt};
 use crate::{
     error::Error,
+    mutant::Mutant,
     raft::{codec::CodecError, types::Proposal},
     state::{Applied, Command, Doomed, Expire, Operation},
     types::CallOptions,
@@ -91,6 +92,9 @@ impl Inner {
                     self.deadlines.put_back(&leases);
                     return sleep(LOOK).await;
                 }
+                Err(Attempt::Final(_)) if Mutant::EndGivenUp.is_on() => {
+                    return self.deadlines.put_back(&leases);
+                }
                 Err(Attempt::Final(error)) => debug!(%error, term, "whether leases have ended is not known"),
             }
             sleep(LOOK).await;
@@ -105,6 +109,9 @@ impl Inner {
         let call = Call::begin(options, &self.config, &self.env);
         let command = Command::from(Operation::Expire(Expire { leases, term }));
         let command = Command { request_id: call.request_id.clone(), ..command };
+        if Mutant::ExpiredByOldLeader.is_on() {
+            return self.propose(command, &call).await.map_err(Attempt::Final);
+        }
         let invalid = |error: CodecError| Attempt::Final(Error::Invalid(error.to_string()));
         let proposed = self.propose_here(Proposal::new(command).map_err(invalid)?, &call);
         tokio::select! {

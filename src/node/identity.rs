@@ -9,11 +9,13 @@ use std::{
     fs::{self, File},
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
+use super::stores::Stores;
 use crate::{
     config::{Config, LogStoreKind},
     error::Error,
@@ -83,6 +85,7 @@ impl Identity {
 /// A data directory, locked for this process until dropped.
 pub struct DataDir {
     path: PathBuf,
+    stores: Arc<dyn Stores>,
     _lock: File,
 }
 
@@ -91,7 +94,7 @@ impl DataDir {
     ///
     /// # Errors
     /// If it cannot be created, written or locked; each says what to do.
-    pub fn open(config: &Config) -> Result<DataDir, Error> {
+    pub fn open(config: &Config, stores: Arc<dyn Stores>) -> Result<DataDir, Error> {
         let path = config.data_dir.clone();
         let fail =
             |what: &str, error: io::Error| Error::Invalid(format!("{what} {}: {error}", path.display()));
@@ -106,7 +109,7 @@ impl DataDir {
         flock(&lock, FlockOperation::NonBlockingLockExclusive).map_err(|_| {
             Error::Invalid(format!("data directory {} is in use by another process", path.display()))
         })?;
-        Ok(DataDir { path, _lock: lock })
+        Ok(DataDir { path, stores, _lock: lock })
     }
 
     /// A subdirectory or file.
@@ -173,8 +176,7 @@ impl DataDir {
 
     /// Free bytes on its disk, for processes without privileges.
     pub fn free_bytes(&self) -> io::Result<u64> {
-        let stat = rustix::fs::statvfs(&self.path)?;
-        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+        self.stores.free_bytes(&self.path)
     }
 }
 

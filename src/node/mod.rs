@@ -197,6 +197,16 @@ impl Node {
         }
     }
 
+    /// Hands leadership to the voter whose log reaches furthest, and waits until another member leads: its
+    /// id. Meanwhile requests that need a leader wait for one. This member stays, and may be elected again.
+    ///
+    /// # Errors
+    /// [`Error::NotLeader`], if another leads; [`Error::NoLeader`], if nobody is known to lead after
+    /// `Config::election_timeout_max`: then the members elect, as they do when a leader is lost.
+    pub async fn transfer_leadership(&self) -> Result<NodeId, Error> {
+        self.inner.transfer_leadership().await
+    }
+
     /// Hands leadership over, lets what is under way finish, syncs, and stops: within
     /// `Config::shutdown_timeout`.
     pub async fn shutdown(&self) -> Result<(), Error> {

@@ -52,6 +52,18 @@ impl Inner {
         }
     }
 
+    /// See [`super::Node::transfer_leadership`].
+    pub async fn transfer_leadership(&self) -> Result<NodeId, Error> {
+        if !matches!(self.leader(), Leader::Me) {
+            return Err(self.not_leader());
+        }
+        self.hand_over(Instant::now() + self.config.election_timeout_max).await;
+        match self.leader() {
+            Leader::Other(id, _) => Ok(id),
+            Leader::Me | Leader::Unknown => Err(Error::NoLeader),
+        }
+    }
+
     /// Hands leadership to the voter that is furthest, and waits until somebody else leads. openraft refuses
     /// requests meanwhile and does not take it back by itself (hazard H7): hence the deadline.
     async fn hand_over(&self, deadline: Instant) {

@@ -64,7 +64,7 @@ impl Node {
     /// The same, on stores of its own. Identity and snapshot files are in the data directory all the same.
     pub async fn start_on(stores: Arc<dyn Stores>, env: Env, config: Config) -> Result<Node, Error> {
         config.validate()?;
-        let dir = Arc::new(DataDir::open(&config)?);
+        let dir = Arc::new(DataDir::open(&config, stores.clone())?);
         let founding = Arc::new(Founding::open(&config, dir.clone())?);
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();

@@ -1,7 +1,7 @@
 //! Where a member keeps its log and its state: on its disk, but for a simulator, which gives it disks that
 //! stall and lose what was not synced.
 
-use std::{path::Path, sync::Arc};
+use std::{io, path::Path, sync::Arc};
 
 use crate::{
     config::{Config, LogStoreKind},
@@ -16,6 +16,12 @@ pub trait Stores: Send + Sync + 'static {
 
     /// The home of the state's engine in `dir`.
     fn home(&self, config: &Config, dir: &Path) -> Arc<dyn EngineHome>;
+
+    /// Free bytes on the disk of `dir`, for processes without privileges.
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        let stat = rustix::fs::statvfs(dir)?;
+        Ok(stat.f_bavail.saturating_mul(stat.f_frsize))
+    }
 }
 
 /// Files, as the configuration says.

@@ -1,10 +1,6 @@
 //! What a member does when others fail or when it fails itself: clusters of a few that live in this process,
 //! looked at from inside.
 
-#[path = "../../tests/it/support/ports.rs"]
-#[allow(clippy::missing_docs_in_private_items)]
-mod ports;
-
 use std::{
     collections::BTreeMap,
     io,
@@ -13,6 +9,10 @@ use std::{
 
 use tempfile::TempDir;
 use tracing_subscriber::filter::LevelFilter;
+
+/// In the library it belongs to `torture`, which stands above `node`.
+#[path = "../torture/cluster/ports.rs"]
+mod ports;
 
 use super::*;
 use crate::{
@@ -41,7 +41,7 @@ impl Cluster {
     /// As many, ready.
     async fn start(count: u64, change: impl Fn(&mut Config)) -> Cluster {
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let addr = |id| (id, MemberAddr { peer: ports::free_addr(), client: String::new() });
+        let addr = |id| (id, MemberAddr { peer: ports::free_addr().expect("a port"), client: String::new() });
         let members: BTreeMap<_, _> = (1..=count).map(addr).collect();
         let config = |id: &NodeId| {
             let data_dir = dir.path().join(id.to_string());
@@ -399,5 +399,17 @@ async fn a_lease_is_no_longer_than_the_shortest_promise_of_those_who_acknowledge
     assert!(matches!(leader.inner.leader(), Leader::Me), "control: it still believes that it leads");
     let refused = by_lease().await.map(|answer| answer.evidence);
     assert!(matches!(refused, Err(Error::LeaseExpired)), "{refused:?}");
+    drop(cluster.dir);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_hands_over_and_stays() {
+    let cluster = Cluster::start(3, quick).await;
+    let (leader, others) = cluster.roles().await;
+    let refused = others[0].transfer_leadership().await;
+    assert!(matches!(refused, Err(Error::NotLeader { .. })), "{refused:?}");
+    let next = leader.transfer_leadership().await.expect("another leads");
+    assert_ne!(next, leader.id());
+    fill(&leader, 1).await;
     drop(cluster.dir);
 }

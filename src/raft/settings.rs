@@ -30,7 +30,8 @@ pub fn settings(config: &Config) -> Result<openraft::Config, Error> {
         max_in_snapshot_log_to_keep: config.log_entries_kept,
         purge_batch_size: PURGE_BATCH.min(config.log_entries_kept.max(1)),
         install_snapshot_timeout: 60_000,
-        quorum_loss_probe_interval: Some(millis(config.election_timeout_max * 2)),
+        quorum_loss_probe_interval: Some(millis(config.election_timeout_max * 2))
+            .filter(|_| !Mutant::QuorumUnprobed.is_on()),
         ..Default::default()
     };
     wanted.validate().map_err(|error| Error::Invalid(format!("configuration: {error}")))

@@ -1,16 +1,18 @@
 //! Torture: real processes, faults, clients that do everything, and a judge.
 //!
-//! A run has four phases. *Faults*: clients work while a plan of overlapping faults is played, all of it from
-//! one seed. *Healing*: everything is put right, and clients go on for a moment. *Convergence*: by a deadline,
-//! every member is ready, everybody has the same revision and the same hash; the last reads see what is there.
+//! A run has four phases. *Faults*: clients work while a plan of overlapping faults is played, all of it
+//! from one seed. *Healing*: everything is put right, and clients go on for a moment. *Convergence*: by a
+//! deadline, every member is ready, everybody has the same revision and the same hash; the last reads see
+//! what is there.
 //! *Judgement*: the history goes to [`crate::check`], the same that users run.
 //!
-//! Map: `cluster` (processes, their network, their disks) · `nemesis` (what goes wrong, and when) · `workload`
-//! (what clients do) · `onlooker` (who asks members about themselves) · `recorder` (one clock, one history) · `run` (the phases) · `summary` (what came of it).
+//! Map: `cluster` (processes, their network, their disks) · `nemesis` (what goes wrong, and when) ·
+//! `workload` (what clients do) · `onlooker` (who asks members about themselves) · `recorder` (one clock,
+//! one history) · `run` (the phases) · `summary` (what came of it).
 //!
-//! A seed decides what is planned, not what happens: the machine's timing is not repeated. For that there is
-//! the simulator. What is unknown stays unknown: no operation is repeated but by the client's own exactly-once
-//! session, and none is counted as failed that may have been done.
+//! A seed decides what is planned, not what happens: the machine's timing is not repeated. For that there
+//! is the simulator. What is unknown stays unknown: no operation is repeated but by the client's own
+//! exactly-once session, and none is counted as failed that may have been done.
 
 pub mod cluster;
 mod nemesis;

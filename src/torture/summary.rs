@@ -39,6 +39,8 @@ pub struct LevelCounts {
     pub stale: u64,
     /// Not what the level promises.
     pub violations: u64,
+    /// The same, while an assumption of the promise was broken on purpose.
+    pub excused: u64,
 }
 
 /// What is printed in the end, and left in `summary.json`.
@@ -63,6 +65,9 @@ pub struct Summary {
     pub faults_by_kind: BTreeMap<String, (u64, u64)>,
     /// Promises that were broken.
     pub violations: u64,
+    /// What promises rest on and was broken on purpose, in words.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub assumptions: BTreeSet<String>,
     /// Reads by level.
     pub levels: BTreeMap<&'static str, LevelCounts>,
     /// Increments of the counter without guards that were acknowledged and are not in it: what a lock
@@ -96,6 +101,7 @@ impl Summary {
             faults_landed: live.landed,
             faults_by_kind: BTreeMap::new(),
             violations: findings.tiers.values().map(|tier| tier.violations).sum(),
+            assumptions: history.faults.iter().filter_map(|fault| fault.breaks.clone()).collect(),
             levels: levels(history, findings),
             lost_without_fencing: lost(history, "lock/unfenced-counter"),
             lost_with_fencing: lost(history, "lock/fenced-counter"),
@@ -167,10 +173,10 @@ fn levels(history: &History, findings: &Findings) -> BTreeMap<&'static str, Leve
         counts.stale += u64::from(stale.contains(&operation.index));
     }
     for (level, guarantees) in &findings.guarantees {
-        let broken = guarantees.values().filter(|tally| tally.promised);
-        let violations = broken.map(|tally| tally.violations - tally.excused).sum();
-        if let Some(counts) = levels.get_mut(level) {
-            counts.violations = violations;
+        let Some(counts) = levels.get_mut(level) else { continue };
+        for tally in guarantees.values().filter(|tally| tally.promised) {
+            counts.violations += tally.violations.saturating_sub(tally.excused);
+            counts.excused += tally.excused;
         }
     }
     levels

@@ -79,7 +79,7 @@ fn after_the_first_failure_every_call_returns_it() {
     let disk = Disk::default();
     let log = disk.open_threaded().unwrap();
     append(&*log, 1, 0..2);
-    disk.break_down();
+    disk.break_down(quorate::log::Failure::Dead);
     let error = wait(|done| log.append(vec![record(1, 2)], done)).unwrap_err().to_string();
     assert_eq!(error, "the log has failed: the disk broke down");
     let errors = [

@@ -167,7 +167,7 @@ async fn failure_reaches_every_waiter() {
     store.append([blank(1, 0)], IOFlushed::signal(sender)).await.unwrap();
     let waiter = store.clone();
     let wait = waiter.wait_durable(id(1, 0));
-    disk.break_down();
+    disk.break_down(quorate::log::Failure::Dead);
     driver.pump(1);
     assert!(flushed.await.unwrap().is_err());
     assert!(wait.await.unwrap_err().to_string().contains("the disk broke down"));

@@ -3,6 +3,7 @@
 mod api_convert;
 mod api_server;
 mod bad_input;
+mod check;
 mod check_core;
 mod golden;
 mod hazards;
@@ -20,6 +21,7 @@ mod process_leases;
 mod process_locks;
 mod process_recency;
 mod process_snapshot;
+mod process_torture;
 mod process_trace;
 mod process_watch;
 mod recipes;

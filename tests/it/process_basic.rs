@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use quorate::{
     error::Error,
     pb::v1,
+    torture::cluster::proxy::Trouble,
     types::{Level, Mechanism},
 };
 
@@ -233,7 +234,7 @@ async fn a_leader_that_hears_nobody_but_is_heard_is_replaced_or_harmless() {
     let deaf = cluster.leader().await;
     let others: Vec<_> = cluster.ids().into_iter().filter(|id| *id != deaf).collect();
     for other in &others {
-        cluster.network().cut_one_way(*other, deaf);
+        cluster.network().impose([(*other, deaf)], Trouble::Cut);
     }
     let node = cluster.node(deaf).within(DEADLINE);
     refused("a write at a leader that hears no acknowledgement", node.put("k", "v")).await;
@@ -283,7 +284,8 @@ async fn a_member_asked_to_end_hands_over_and_ends_well() {
 async fn slow_links_slow_writes_down_but_nothing_else() {
     let cluster = Cluster::start(Spec { proxied: true, ..Spec::default() }).await;
     let delay = Duration::from_millis(40);
-    cluster.network().delay_all(delay);
+    let network = cluster.network();
+    network.impose(network.between_members(), Trouble::Delay(delay));
     let node = cluster.node(cluster.leader().await);
     acknowledged_put(&node, "slow").await;
     let waited = async |level| node.get("slow/1", level).await.expect("a read").evidence.waited.quorum;

@@ -139,7 +139,9 @@ async fn happen(cluster: &mut Cluster, fault: Fault) {
     match fault {
         Fault::Kill => cluster.kill(leader),
         Fault::Pause => cluster.pause(leader),
-        Fault::Isolate => cluster.network().isolate(leader),
+        Fault::Isolate => {
+            cluster.network().isolate(leader);
+        }
     }
     tokio::time::sleep(FAULT).await;
     match fault {

@@ -1,6 +1,7 @@
 //! One seed, from the first step to the verdict.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
@@ -12,7 +13,7 @@ use turmoil::Sim;
 
 use crate::{
     invariants,
-    nemesis::{CLIENTS, Nemesis},
+    nemesis::{CLIENTS, Nemesis, Scope},
     workload::{self, Clients, LIVENESS, Parts, Plan},
     world::{Member, WireHash, World, host, ms},
 };
@@ -28,6 +29,8 @@ pub struct Setup {
     /// Faults that are left out, by name.
     pub without: &'static [String],
     pub parts: Parts,
+    /// Clocks keep their bound.
+    pub clocks: bool,
     pub mutant: Option<mutant::Mutant>,
     /// Keep the timeline.
     pub lines: bool,
@@ -35,6 +38,8 @@ pub struct Setup {
     pub wire: bool,
     /// And print it, to standard error.
     pub dump_wire: bool,
+    /// A panic ends the process, which tells what happened before.
+    pub end_at_panic: bool,
 }
 
 impl Setup {
@@ -48,10 +53,12 @@ impl Setup {
             faults: true,
             without: &[],
             parts: Parts::ALL,
+            clocks: true,
             mutant: None,
             lines: false,
             wire: false,
             dump_wire: false,
+            end_at_panic: false,
         }
     }
 }
@@ -78,8 +85,25 @@ pub fn run(setup: &Setup) -> Report {
     Report { wire: wire.get(), ..report }
 }
 
+thread_local! {
+    /// What was said first by what panicked: the runtime, and what is dropped, panic after it.
+    static FIRST_PANIC: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// From here on the first panic of a simulation is known by what it said.
+pub fn remember_panics() {
+    let tell = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        FIRST_PANIC.with_borrow_mut(|first| {
+            first.get_or_insert_with(|| panic.to_string());
+        });
+        tell(panic);
+    }));
+}
+
 /// Does `work` on a thread that simulates, with a bug in or without.
 pub fn simulating<T>(seed: u64, mutant: Option<mutant::Mutant>, work: impl FnOnce() -> T) -> T {
+    FIRST_PANIC.take();
     mutant::choose(mutant);
     env::simulate(Some(seed));
     let done = work();
@@ -95,13 +119,17 @@ fn simulate(setup: &Setup) -> Report {
 /// A random workload under random faults.
 fn random(setup: &Setup) -> Report {
     let world = World::new(setup.seed, setup.nodes, setup.lines);
+    if setup.end_at_panic {
+        world.trace.tell_at_panic();
+    }
     let length = Duration::from_secs(setup.seconds);
-    let plan = Plan { seed: setup.seed, length, parts: setup.parts };
+    let plan = Plan { seed: setup.seed, length, parts: setup.parts, clocks: setup.clocks };
     let clients = Clients::new(world.clone(), plan);
     let mut sim = build(&world, setup.seed);
     sim.client(CLIENTS, workload::run(clients.clone()));
     let healed = length.saturating_sub(Duration::from_secs(2));
-    let mut nemesis = Nemesis::new(world.clone(), setup.seed, (healed, setup.without.to_vec()));
+    let scope = Scope { ends: healed, without: setup.without.to_vec(), clocks: setup.clocks };
+    let mut nemesis = Nemesis::new(world.clone(), setup.seed, scope);
     clients.history().healed = healed;
     let ended = drive(&mut sim, |sim| {
         if setup.faults {
@@ -163,7 +191,7 @@ pub fn drive(sim: &mut Sim<'static>, mut between: impl FnMut(&mut Sim<'static>))
             Ok(Ok(false)) => between(sim),
             Ok(Err(error)) => return Err(format!("a host failed: {error}")),
             Err(panic) => {
-                let text = panic_text(&*panic);
+                let text = FIRST_PANIC.take().unwrap_or_else(|| panic_text(&*panic).to_owned());
                 return Err(format!("a task panicked at {:?}: {text}", sim.elapsed()));
             }
         }

@@ -14,7 +14,7 @@ use std::{
 };
 
 /// What a sweep of some size must have reached, besides each fault.
-const CELLS: [&str; 25] = [
+const CELLS: [&str; 32] = [
     "lease ok",
     "put ok",
     "put unknown",
@@ -40,11 +40,37 @@ const CELLS: [&str; 25] = [
     "snapshot installed",
     "log purged",
     "crash that lost writes",
+    "crash that tore an append",
+    "fail-stop",
+    "state rebuilt",
+    "start refused",
+    "write refused for space",
+    "transfer ok",
+    "transfer failed",
 ];
 
-const FAULTS: [&str; 13] = [
-    "isolated", "pair", "one-way", "mute", "deaf", "halves", "clients", "held", "latent", "loss", "stalled",
-    "down", "drifting",
+const FAULTS: [&str; 21] = [
+    "isolated",
+    "pair",
+    "one-way",
+    "mute",
+    "deaf",
+    "halves",
+    "clients",
+    "held",
+    "latent",
+    "loss",
+    "stalled",
+    "down",
+    "drifting",
+    "suspended",
+    "transfer",
+    "failing-log",
+    "failing-engine",
+    "full",
+    "flip-log",
+    "flip-engine",
+    "flip-snapshot",
 ];
 
 /// Parts of the workload that can be left out.
@@ -64,15 +90,13 @@ struct Ran {
 }
 
 impl Sweep {
-    /// Only exit code 1 says that something was violated.
+    /// Whatever is not exit code 0 failed: 1 says that something was violated; an abort, that a panic was not
+    /// survived.
     fn one(&self, seed: u64, more: &[String]) -> Ran {
         let mut command = Command::new(std::env::current_exe().expect("this program"));
         command.arg("run").arg("--seed").arg(seed.to_string()).args(&self.arguments).args(more);
         let output = command.stdin(Stdio::null()).output().expect("a run");
-        Ran {
-            held: output.status.code() != Some(1),
-            output: String::from_utf8_lossy(&output.stdout).into_owned(),
-        }
+        Ran { held: output.status.success(), output: String::from_utf8_lossy(&output.stdout).into_owned() }
     }
 
     /// Exit code 0: all held; 1: one did not, which is told, with the command that repeats it.

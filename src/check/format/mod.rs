@@ -5,6 +5,8 @@
 //! and a history that contradicts itself (an answer before its call, a process that does two things at once)
 //! is a mistake too: no verdict is given on it.
 
+mod edn;
+pub mod jepsen;
 pub mod jsonl;
 mod order;
 mod text;
@@ -44,7 +46,7 @@ pub const ROW_BYTES_MAX: usize = 16 << 20;
 pub fn read(input: impl BufRead, format: Format) -> Result<History, ReadError> {
     match format {
         Format::Jsonl => jsonl::read(input),
-        Format::Edn => Err(Malformed::new(1, 1, "expected JSON lines").into()),
+        Format::Edn => jepsen::read(input),
     }
 }
 

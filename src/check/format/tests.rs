@@ -139,16 +139,19 @@ fn refused(line: &str) -> String {
     read(file.as_bytes(), Format::Jsonl).expect_err(line).to_string()
 }
 
+/// A row that is right, for changes.
+const ROW: &str =
+    r#"{"index":1,"process":1,"call":5,"ret":9,"outcome":"ok","f":"write","key":"k","value":"v"}"#;
+
 #[test]
 fn a_mistake_is_told_with_line_column_and_what_was_expected() {
-    let row = r#"{"index":1,"process":1,"call":5,"ret":9,"outcome":"ok","f":"write","key":"k","value":"v"}"#;
-    assert!(read(format!("{{\"quorate_history\":1}}\n{row}\n").as_bytes(), Format::Jsonl).is_ok());
-    let with = |from: &str, to: &str| refused(&row.replace(from, to));
+    assert!(read(format!("{{\"quorate_history\":1}}\n{ROW}\n").as_bytes(), Format::Jsonl).is_ok());
+    let with = |from: &str, to: &str| refused(&ROW.replace(from, to));
     for (said, expected) in [
         (
             with("\"write\"", "\"raed\""),
-            "line 2, column 60: expected one of read, write, delete, cas, range, txn, acquire, renew, release, \
-             guarded, grant, keep-alive, revoke or attach, found \"raed\"",
+            "line 2, column 60: expected one of read, write, delete, cas, range, txn, acquire, renew, \
+             release, guarded, grant, keep-alive, revoke or attach, found \"raed\"",
         ),
         (with("\"ret\":9", "\"ret\":4"), "line 2, column 39: expected 5, the call, or later, found 4"),
         (with("\"index\":1,", ""), "line 2, column 1: expected a field \"index\", found none"),
@@ -182,12 +185,12 @@ fn a_mistake_is_told_with_line_column_and_what_was_expected() {
             "line 2, column 87: expected no answer \"found\" of a read that is not ok",
         ),
         (
-            refused(&format!("{row}\n{row}")),
+            refused(&format!("{ROW}\n{ROW}")),
             "line 3, column 1: expected an index of its own, found 1, as in \
              line 2",
         ),
         (
-            refused(&format!("{row}\n{}", row.replace("\"index\":1", "\"index\":2").replace(":9", ":8"))),
+            refused(&format!("{ROW}\n{}", ROW.replace("\"index\":1", "\"index\":2").replace(":9", ":8"))),
             "line 3, column 1: process 1 does one thing at a time: expected a call at 9 or later, after its \
              operation 1 (line 2) has ended, found a call at 5",
         ),
@@ -204,12 +207,18 @@ fn a_mistake_is_told_with_line_column_and_what_was_expected() {
     ] {
         assert_eq!(said, expected);
     }
+    let last = refused(r#"{"index":1,"f":"raed"}"#);
+    assert!(last.starts_with("line 2, column 16: expected one of read, write"), "{last}");
+}
+
+#[test]
+fn the_first_line_says_what_the_file_is() {
     let first = |file: &str| read(file.as_bytes(), Format::Jsonl).expect_err(file).to_string();
     assert_eq!(
         first(""),
         "line 1, column 1: expected a first line with \"quorate_history\": 1, found nothing"
     );
-    assert_eq!(first(row), "line 1, column 1: expected a first line with \"quorate_history\": 1");
+    assert_eq!(first(ROW), "line 1, column 1: expected a first line with \"quorate_history\": 1");
     assert_eq!(first("{\"quorate_history\":2}"), "line 1, column 20: expected version 1, found 2");
 }
 

@@ -180,7 +180,7 @@ impl Check<'_, '_, '_> {
         self.promises.checked("not-late", checked as u64);
         if let Some(read) = found.first() {
             let why = format!(
-                "operation {} still finds a key of lease {} at {} ns; its time was over at {} ns, by operation {}",
+                "{} still finds a key of lease {} at {} ns; its time was over at {} ns, by {}",
                 read.index, self.name, read.call, over, last.index
             );
             let (operations, clock) = (vec![last.index, read.index], Some((last.call, read.ret)));

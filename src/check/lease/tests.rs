@@ -11,7 +11,8 @@ fn history(rows: &[String]) -> History {
 
 fn row(index: u64, (call, ret): (u64, u64), rest: &str) -> String {
     format!(
-        "{{\"index\":{index},\"process\":{index},\"call\":{call},\"ret\":{ret},\"outcome\":\"ok\",\"term\":3,{rest}}}"
+        "{{\"index\":{index},\"process\":{index},\"call\":{call},\"ret\":{ret},\"outcome\":\"ok\",\
+         \"term\":3,{rest}}}"
     )
 }
 
@@ -38,7 +39,8 @@ fn read(index: u64, times: (u64, u64), found: bool) -> String {
 
 fn deleted(at: u64, (key, revision): (&str, u64)) -> String {
     format!(
-        "{{\"watch\":1,\"prefix\":\"\",\"at\":{at},\"events\":[{{\"key\":\"{key}\",\"revision\":{revision}}}]}}"
+        "{{\"watch\":1,\"prefix\":\"\",\"at\":{at},\
+         \"events\":[{{\"key\":\"{key}\",\"revision\":{revision}}}]}}"
     )
 }
 

@@ -1,10 +1,10 @@
 //! What each level gave, and whether that is what it promised.
 //!
 //! With one revision counter for the whole store, each guarantee is a comparison: `A(t)` is the highest
-//! revision that an operation which had returned before `t` made or saw. A read called at `t` that is answered
-//! as of revision `s` is linearizable if `s >= A(t)`, within Δ if `s >= A(t - Δ)`, and so on. The session
-//! guarantees are those of Terry et al. (1994). Every guarantee is counted at every level, to show what a
-//! level gives; only those that it promises are held against it.
+//! revision that an operation which had returned before `t` made or saw. A read called at `t` that is
+//! answered as of revision `s` is linearizable if `s >= A(t)`, within Δ if `s >= A(t - Δ)`, and so on. The
+//! session guarantees are those of Terry et al. (1994). Every guarantee is counted at every level, to show
+//! what a level gives; only those that it promises are held against it.
 
 mod acked;
 mod promise;
@@ -162,8 +162,8 @@ fn fresh<'a>(
         ),
         None => (
             format!(
-                "it was answered {seen} as of revision {}, though revision {revision} had been told; something \
-                 newer was told {:.3} ms before it was called, that did not change what it read",
+                "it was answered {seen} as of revision {}, though revision {revision} had been told; a newer one \
+                 was first told {:.3} ms before it was called, but did not change what it read",
                 read.revision(),
                 ms(since)
             ),

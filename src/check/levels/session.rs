@@ -25,7 +25,7 @@ pub fn check(judge: &mut Judge<'_, '_>) {
         sessions.entry(operation.session).or_default().push(operation);
     }
     for mut operations in sessions.into_values() {
-        operations.sort_by_key(|operation| (operation.call, operation.ret));
+        operations.sort_by_key(|operation| (operation.call, operation.ret, operation.index));
         follow(judge, &operations);
     }
 }
@@ -99,8 +99,8 @@ fn rise<'a>(
     }
 }
 
-/// Counts whether a session, asking one member twice, is answered as of a later revision the second time. While
-/// the member runs that is promised at every level.
+/// Counts whether a session that asks one member again is answered as of no earlier revision. While the
+/// member runs that is promised at every level.
 pub fn per_member(judge: &mut Judge<'_, '_>) {
     let index = judge.index;
     let ends = |fault: &&Fault| {
@@ -109,7 +109,7 @@ pub fn per_member(judge: &mut Judge<'_, '_>) {
     };
     let ends: Vec<&Fault> = index.history.faults.iter().filter(ends).collect();
     let mut order: Vec<&Operation> = index.history.operations.iter().filter(|one| told(one)).collect();
-    order.sort_by_key(|operation| (operation.call, operation.ret));
+    order.sort_by_key(|operation| (operation.call, operation.ret, operation.index));
     let mut last: HashMap<(u64, u64), Known<'_>> = HashMap::new();
     for read in order {
         let Some(node) = read.seen.map(|seen| seen.node).filter(|node| *node > 0) else { continue };

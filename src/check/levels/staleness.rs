@@ -80,6 +80,6 @@ pub fn shown(read: &Operation) -> String {
         Action::Read { found: Some(Some(found)), .. } => format!("{:?}", found.value),
         Action::Read { .. } => "nothing".to_owned(),
         Action::Range { found: Some(found), .. } => format!("with {} keys", found.len()),
-        _ => String::new(),
+        _ => "with several reads".to_owned(),
     }
 }

@@ -14,6 +14,7 @@ mod tighten;
 mod words;
 
 use std::{
+    collections::HashSet,
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -37,6 +38,9 @@ use super::{
 
 /// This tier's name.
 pub const TIER: &str = "t2";
+
+/// Values that a key is thought to have had at first.
+const INITIAL_MAX: usize = 8;
 
 /// Once a key is known to be bad, how long the others may still take.
 const AFTER_VIOLATION: Duration = Duration::from_secs(5);
@@ -150,8 +154,10 @@ impl<'a, 'b> Pool<'a, 'b> {
         stuck.shrink(last.unwrap_or(0));
         let rows = stuck.rows;
         let (anomaly, why) = words::words(self.index, self.index.name(key), (&rows, &values));
+        let places = rows.iter().flat_map(|row| [Some(row.at), row.by]).flatten();
         let mut operations: Vec<u64> =
-            rows.iter().map(|row| self.index.history.operations[row.at as usize].index).collect();
+            places.map(|at| self.index.history.operations[at as usize].index).collect();
+        operations.sort_unstable();
         operations.dedup();
         Judgement::Violated(Violation { tier: TIER, anomaly, level: None, why, operations })
     }
@@ -159,19 +165,22 @@ impl<'a, 'b> Pool<'a, 'b> {
     /// What the key may have held when the history began.
     fn initial(&self, rows: &[row::Row<'a>], values: &mut row::Values<'a>) -> Vec<Val> {
         let mut initial = vec![ABSENT];
-        if self.index.history.about.complete || self.index.first <= 1 {
+        if !self.index.has_past() {
             return initial;
         }
-        let made = |value: Val| rows.iter().any(|row| row.make == row::Make::Set(value));
-        let mut older = Vec::new();
-        for row in rows {
+        // What was there at first can be seen until it is replaced; of a list, below what was added.
+        let replaces = rows.iter().filter(|row| matches!(row.make, row::Make::Set(_)));
+        let until = replaces.map(|row| row.ret).min().unwrap_or(row::NEVER);
+        let added: HashSet<&str> = rows.iter().flat_map(row::Row::added).copied().collect();
+        for row in rows.iter().filter(|row| row.call <= until) {
             row.need.values(&mut |value| {
-                if value != ABSENT && !made(value) && older.len() < 2 && !older.contains(&value) {
-                    older.push(value);
+                for value in [value, values.without_end(value, &added)] {
+                    if initial.len() < INITIAL_MAX && !initial.contains(&value) {
+                        initial.push(value);
+                    }
                 }
             });
         }
-        initial.extend(older);
         // Something that nobody looked at.
         initial.push(values.push(ABSENT, "\0"));
         initial

@@ -47,7 +47,7 @@ struct Projector<'a, 'b> {
 impl<'a> Projector<'a, '_> {
     fn add(&mut self, at: u32, operation: &'a Operation) {
         let ret = if operation.is_ok() { operation.ret } else { NEVER };
-        let row = Row { at, call: operation.call, ret, need: Need::Any, make: Make::Keep };
+        let row = Row { at, call: operation.call, ret, by: None, need: Need::Any, make: Make::Keep };
         match &operation.action {
             Action::Read { key, found: Some(found) } => {
                 self.row(row, key, |values| (found_need(values, found.as_ref()), Make::Keep));
@@ -137,7 +137,7 @@ impl<'a> Projector<'a, '_> {
                 }
             };
             let is_empty = need == Need::Any && make == Make::Keep;
-            if !is_empty && !(row.is_open() && make == Make::Keep) {
+            if !is_empty && (!row.is_open() || make != Make::Keep) {
                 projection.rows.push(Row { need, make, ..row.clone() });
             }
         }

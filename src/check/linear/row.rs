@@ -1,6 +1,6 @@
 //! What operations say about one key.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use crate::check::{effect, history::Nanos};
 
@@ -22,6 +22,8 @@ pub struct Row<'a> {
     pub call: Nanos,
     /// By when it took effect; [`NEVER`]: perhaps it did not.
     pub ret: Nanos,
+    /// The place of another operation that shows that it took effect.
+    pub by: Option<u32>,
     /// When it can take effect.
     pub need: Need,
     /// What it does then.
@@ -56,10 +58,18 @@ pub enum Make<'a> {
     Append(Vec<&'a str>),
 }
 
-impl Row<'_> {
+impl<'a> Row<'a> {
     /// Whether it changes nothing.
     pub fn is_pure(&self) -> bool {
         self.make == Make::Keep
+    }
+
+    /// The elements that it adds to a list.
+    pub fn added(&self) -> &[&'a str] {
+        match &self.make {
+            Make::Append(elements) => elements,
+            _ => &[],
+        }
     }
 
     /// Whether it may have taken no effect.
@@ -163,6 +173,16 @@ impl<'a> Values<'a> {
     pub fn pop(&self, value: Val, element: &str) -> Option<Val> {
         let (before, last) = *self.last.get((value as usize).checked_sub(1)?)?;
         (last == element).then_some(before)
+    }
+
+    /// The value before these elements at its end.
+    pub fn without_end(&self, mut value: Val, ends: &HashSet<&str>) -> Val {
+        while let Some((before, last)) = (value as usize).checked_sub(1).and_then(|at| self.last.get(at))
+            && ends.contains(last)
+        {
+            value = *before;
+        }
+        value
     }
 
     /// What becomes of the value, if the row can take effect.

@@ -1,9 +1,10 @@
 //! Looks for an order of one key's rows that respects real time and explains every answer.
 //!
 //! The search of Wing & Gong (1993) over a doubly linked list of calls and returns, with configurations
-//! remembered as Lowe (2017) does. Two things are added. A row that changes nothing and can take effect does
-//! so at once: any order in which it comes later stays one if it comes now. And of open rows that are alike,
-//! the one that was called first is taken first.
+//! remembered as Lowe (2017) does. Three things are added. A row that changes nothing and can take effect
+//! does so at once: any order in which it comes later stays one if it comes now. Of open rows that are
+//! alike, the one that was called first is taken first. And a value is not left while an answer that shows
+//! it is still to come, and nothing else can bring it back.
 
 use std::{collections::HashMap, time::Instant};
 
@@ -72,6 +73,7 @@ struct Search<'a, 'b> {
     ends: Vec<(u32, u32)>,
     /// Per row, its bit among those that must, or that may be taken.
     bits: Vec<usize>,
+    balance: Balance,
     /// Per open row, the one before it that is alike.
     twins: Vec<Option<u32>>,
     taken: Taken,
@@ -104,6 +106,7 @@ impl<'a, 'b> Search<'a, 'b> {
             links,
             ends,
             bits,
+            balance: Balance::new(rows),
             twins: twins(rows),
             taken: Taken::new(must),
             open: Taken::new(may),
@@ -179,6 +182,9 @@ impl<'a, 'b> Search<'a, 'b> {
                 continue;
             }
             let Some(value) = self.values.step(self.value, row) else { continue };
+            if value != self.value && self.balance.strands(self.value, row) {
+                continue;
+            }
             self.flip(link.row);
             let is_new = self.seen.insert(&self.taken, &self.open, value);
             self.flip(link.row);
@@ -197,6 +203,7 @@ impl<'a, 'b> Search<'a, 'b> {
 
     fn take(&mut self, row: u32, value: Val, forced: bool) {
         self.flip(row);
+        self.balance.add(&self.rows[row as usize], -1);
         self.stack.push(Frame { row, value: self.value, forced });
         self.value = value;
         let (call, ret) = self.ends[row as usize];
@@ -218,6 +225,7 @@ impl<'a, 'b> Search<'a, 'b> {
             }
             self.relink(call);
             self.flip(row);
+            self.balance.add(&self.rows[row as usize], 1);
             self.value = value;
             if !forced {
                 return Some(self.links[call as usize].after);
@@ -246,6 +254,47 @@ impl<'a, 'b> Search<'a, 'b> {
         if let Some(link) = self.links.get_mut(after as usize) {
             link.before = at;
         }
+    }
+}
+
+/// Per value, what is still to come: answers that show it, and rows that can make it.
+struct Balance {
+    wanted: Vec<i64>,
+    makers: Vec<i64>,
+    /// Whether what a row makes is known beforehand: not if it adds to a list.
+    is_known: bool,
+}
+
+impl Balance {
+    fn new(rows: &[Row<'_>]) -> Self {
+        let is_known = rows.iter().all(|row| !matches!(row.make, Make::Append(_)));
+        let mut balance = Balance { wanted: vec![], makers: vec![], is_known };
+        rows.iter().for_each(|row| balance.add(row, 1));
+        balance
+    }
+
+    fn add(&mut self, row: &Row<'_>, count: i64) {
+        let add = |of: &mut Vec<i64>, value: Val| {
+            let at = value as usize;
+            if of.len() <= at {
+                of.resize(at + 1, 0);
+            }
+            of[at] += count;
+        };
+        if !row.is_open() {
+            row.need.values(&mut |value| add(&mut self.wanted, value));
+        }
+        if let Make::Set(value) = row.make {
+            add(&mut self.makers, value);
+        }
+    }
+
+    /// Whether an answer could not be explained any more if the row replaced the value.
+    fn strands(&self, value: Val, row: &Row<'_>) -> bool {
+        let mut own = 0;
+        row.need.values(&mut |needed| own += i64::from(needed == value && !row.is_open()));
+        let of = |counts: &[i64]| counts.get(value as usize).copied().unwrap_or(0);
+        self.is_known && of(&self.makers) == 0 && of(&self.wanted) > own
     }
 }
 

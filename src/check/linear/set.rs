@@ -80,7 +80,8 @@ impl<'a, 'b> Elements<'a, 'b> {
             found(&read.action, |key, found| {
                 let key = self.index.key(key);
                 let Some(element) = self.of.get_mut(&key) else { return };
-                if *element.value != *found.value {
+                let is_early = read.ret < element.writer.call && self.index.has_past();
+                if *element.value != *found.value || is_early {
                     self.of.remove(&key);
                     return;
                 }

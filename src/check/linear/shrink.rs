@@ -11,9 +11,10 @@ use std::{
 };
 
 use super::{
-    row::{Make, NEVER, Row, Val, Values},
+    row::{Make, NEVER, Need, Row, Val, Values},
     search::{Answer, Limits, search},
 };
+use crate::check::history::Nanos;
 
 /// How long a witness is worked on.
 const SHRINK_MAX: Duration = Duration::from_secs(3);
@@ -34,17 +35,41 @@ impl<'a> Stuck<'a, '_> {
     /// Leaves out what is not needed; `last` is the row at whose return no order was left.
     pub fn shrink(&mut self, last: usize) {
         self.limits.deadline = Instant::now() + SHRINK_MAX;
-        let until = self.rows[last].ret;
-        let mut early: Vec<Row<'a>> = self.rows.iter().filter(|row| row.call <= until).cloned().collect();
-        early.iter_mut().filter(|row| row.ret > until && !row.is_pure()).for_each(|row| row.ret = NEVER);
-        early.retain(|row| row.ret <= until || !row.is_pure());
-        self.accept(early);
+        self.cut(self.rows[last].ret);
+        self.weaken();
         let mut size = usize::MAX;
         while self.rows.len() < size && Instant::now() < self.limits.deadline {
             size = self.rows.len();
             self.pass(|row| row.is_pure());
             self.pass(|row| !row.is_pure());
         }
+    }
+
+    /// Keeps what had returned at the first instant at which there was no order any more: not before `from`.
+    fn cut(&mut self, from: Nanos) {
+        let all = self.rows.clone();
+        let mut ends: Vec<Nanos> =
+            all.iter().map(|row| row.ret).filter(|ret| (from..NEVER).contains(ret)).collect();
+        ends.sort_unstable();
+        // The first guess is often right.
+        let (mut low, mut guess, mut high) = (0, 0, ends.len());
+        while low < high && Instant::now() < self.limits.deadline {
+            if self.accept(prefix(&all, ends[guess])) {
+                high = guess;
+            } else {
+                low = guess + 1;
+            }
+            guess = (low + high) / 2;
+        }
+    }
+
+    /// Lets writes take effect whatever was there, where it makes no difference: to ask for less is sound
+    /// too, and what depends on something not being so keeps others from being left out.
+    fn weaken(&mut self) {
+        let mut rows = self.rows.clone();
+        let negative = |row: &&mut Row<'_>| !row.is_pure() && !row.need.is_positive();
+        rows.iter_mut().filter(negative).for_each(|row| row.need = Need::Any);
+        self.accept(rows);
     }
 
     /// Leaves out chunks of those rows, the large ones first.
@@ -109,7 +134,7 @@ impl<'a> Stuck<'a, '_> {
     }
 
     /// Takes these rows instead, if they have no order either.
-    fn accept(&mut self, rows: Vec<Row<'a>>) {
+    fn accept(&mut self, rows: Vec<Row<'a>>) -> bool {
         let limits = self.limits;
         let stuck = self
             .initial
@@ -118,5 +143,14 @@ impl<'a> Stuck<'a, '_> {
         if stuck {
             self.rows = rows;
         }
+        stuck
     }
+}
+
+/// What had been called by then; what had not returned may not have been done.
+fn prefix<'a>(rows: &[Row<'a>], until: Nanos) -> Vec<Row<'a>> {
+    let mut early: Vec<Row<'a>> = rows.iter().filter(|row| row.call <= until).cloned().collect();
+    early.iter_mut().filter(|row| row.ret > until && !row.is_pure()).for_each(|row| row.ret = NEVER);
+    early.retain(|row| row.ret <= until || !row.is_pure());
+    early
 }

@@ -22,7 +22,9 @@ pub fn tighten<'a>(rows: &mut Vec<Row<'a>>, values: &Values<'a>, initial: &[Val]
         let closes = |element: &str| makers.get(element) == Some(&1) && !older(element);
         let seen = elements(row, values).filter(|element| closes(element));
         let by = seen.filter_map(|element| shown.get(element)).min();
-        row.ret = by.copied().unwrap_or(NEVER);
+        if let Some((ret, by)) = by.filter(|(ret, _)| *ret != NEVER) {
+            (row.ret, row.by) = (*ret, Some(*by));
+        }
     }
     let matters = |row: &Row<'a>| {
         let made: Vec<&str> = elements(row, values).collect();
@@ -44,20 +46,21 @@ fn elements<'a, 'r>(row: &'r Row<'a>, values: &'r Values<'a>) -> Box<dyn Iterato
     }
 }
 
-/// Per element that an answer shows, when the first of those had returned.
-fn shown<'a>(rows: &[Row<'a>], values: &Values<'a>) -> HashMap<&'a str, Nanos> {
-    let mut needed: HashMap<Val, Nanos> = HashMap::new();
+/// Per element that an answer shows, when the first of those had returned, and whose it was.
+fn shown<'a>(rows: &[Row<'a>], values: &Values<'a>) -> HashMap<&'a str, (Nanos, u32)> {
+    let mut needed: HashMap<Val, (Nanos, u32)> = HashMap::new();
     for row in rows {
+        let this = (row.ret, row.at);
         row.need.values(&mut |value| {
-            let first = needed.entry(value).or_insert(row.ret);
-            *first = row.ret.min(*first);
+            let first = needed.entry(value).or_insert(this);
+            *first = this.min(*first);
         });
     }
-    let mut shown: HashMap<&str, Nanos> = HashMap::new();
-    for (value, ret) in needed.into_iter().filter(|(value, _)| *value != ABSENT) {
+    let mut shown: HashMap<&str, (Nanos, u32)> = HashMap::new();
+    for (value, this) in needed.into_iter().filter(|(value, _)| *value != ABSENT) {
         for element in values.elements(value) {
-            let first = shown.entry(element).or_insert(ret);
-            *first = ret.min(*first);
+            let first = shown.entry(element).or_insert(this);
+            *first = this.min(*first);
         }
     }
     shown

@@ -22,8 +22,8 @@ pub fn words(
             let last = rows.iter().filter(|row| !row.is_open()).max_by_key(|row| row.ret);
             let last = last.map_or(0, |row| index.history.operations[row.at as usize].index);
             let why = format!(
-                "no order of these operations on {name:?} respects real time and explains what was answered up \
-                 to the end of operation {last}"
+                "no order of these operations on {name:?} respects real time and explains what was answered \
+                 up to the end of operation {last}"
             );
             ("non-linearizable", why)
         })

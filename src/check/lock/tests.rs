@@ -14,7 +14,8 @@ fn history(rows: &str) -> History {
 
 fn row(index: u64, (call, ret): (u64, u64), rest: &str) -> String {
     format!(
-        "{{\"index\":{index},\"process\":{index},\"call\":{call},\"ret\":{ret},\"outcome\":\"ok\",\"lock\":\"l\",{rest}}}\n"
+        "{{\"index\":{index},\"process\":{index},\"call\":{call},\"ret\":{ret},\"outcome\":\"ok\",\
+         \"lock\":\"l\",{rest}}}\n"
     )
 }
 
@@ -28,7 +29,8 @@ fn release(index: u64, times: (u64, u64), token: u64) -> String {
 
 fn guarded(index: u64, times: (u64, u64), (token, revision, done): (u64, u64, bool)) -> String {
     let rest = format!(
-        "\"f\":\"guarded\",\"token\":{token},\"key\":\"k\",\"value\":\"{index}\",\"done\":{done},\"revision\":{revision}"
+        "\"f\":\"guarded\",\"token\":{token},\"key\":\"k\",\"value\":\"{index}\",\
+         \"done\":{done},\"revision\":{revision}"
     );
     row(index, times, &rest)
 }

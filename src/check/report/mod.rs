@@ -20,7 +20,10 @@ mod tests;
 
 use std::io::{self, Write};
 
-use super::{Findings, History};
+use super::{
+    Findings, History,
+    history::{Operation, Outcome},
+};
 
 const BODY: &str = include_str!("page.html");
 const STYLE: &str = include_str!("style.css");
@@ -35,6 +38,18 @@ const SCRIPTS: [&str; 5] = [
 const HEAD: &str = "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
     <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
     <meta name=\"color-scheme\" content=\"light dark\">\n<title>Quorate report</title>\n<style>\n";
+
+/// What an operation asked and was answered, in words.
+pub fn in_words(operation: &Operation) -> String {
+    let (verb, subject) = (text::verb(&operation.action), text::subject(&operation.action));
+    let outcome = match &operation.outcome {
+        Outcome::Ok => String::new(),
+        Outcome::Fail(why) => format!(" (not done: {why})"),
+        Outcome::Unknown(why) => format!(" (nobody knows: {why})"),
+    };
+    let told = format!("{verb} {subject} {}", text::detail(operation));
+    format!("{}{outcome}", told.trim_end())
+}
 
 /// Writes the report of a history and of what was found in it.
 pub fn write(history: &History, findings: &Findings, out: &mut impl Write) -> io::Result<()> {

@@ -1,7 +1,12 @@
 //! Each law of watches, broken and kept.
 
 use super::*;
-use crate::check::format::{self, Format};
+use rand::{RngExt, SeedableRng, rngs::StdRng};
+
+use crate::check::{
+    format::{self, Format},
+    history::{DeliveryKind, Event, Text},
+};
 
 /// What a watch on `w/` was told: `open 5`, `a3` (a put of w/a at revision 3), `-a3` (its deletion),
 /// `progress 5`, `cancel`, `compacted 9`. `other` puts the rows on a second watch.
@@ -110,4 +115,72 @@ fn versions_and_previous_values_follow_from_the_events_before() {
     }
     assert_eq!(told(&first.replace("create_revision\":3", "create_revision\":2")), ["watch-version"]);
     assert_eq!(told(&second), [""; 0]);
+}
+
+/// Watches of a random past, whole and in order, resumed now and then; as deliveries of one event each.
+fn whole(rng: &mut StdRng) -> History {
+    let mut past = vec![];
+    let mut versions = [0_u64; 4];
+    for revision in 2..rng.random_range(6..40) {
+        let first = rng.random_range(0..4_usize);
+        for key in [first, (first + 1) % 4].into_iter().take(rng.random_range(1..3)) {
+            let is_put = versions[key] == 0 || rng.random_bool(0.7);
+            versions[key] = if is_put { versions[key] + 1 } else { 0 };
+            let value = is_put.then(|| Text::from(format!("{revision}.{key}")));
+            let (key, version) = (format!("w/{key}").into(), versions[key]);
+            past.push(Event { key, value, revision, create_revision: 0, version, previous: None });
+        }
+    }
+    past.sort_by(|one, other| (one.revision, &one.key).cmp(&(other.revision, &other.key)));
+    let mut history = History::default();
+    let mut at = 0;
+    for watch in 0..2 {
+        let prefix = Text::from(["w/", "w/1"][rng.random_range(0..2)]);
+        let mut tell = |kind| {
+            at += 1;
+            let prefix = prefix.clone();
+            history.deliveries.push(Delivery { watch, prefix, at, node: 1, kind });
+        };
+        let from = rng.random_range(0..5);
+        tell(DeliveryKind::Opened { from });
+        let mut last = 0;
+        for event in past.iter().filter(|event| event.revision >= from && event.key.starts_with(&*prefix)) {
+            if last > 0 && event.revision > last {
+                match rng.random_range(0..6) {
+                    0 => tell(DeliveryKind::Opened { from: last + 1 }),
+                    1 => tell(DeliveryKind::Progress { revision: event.revision - 1 }),
+                    _ => {}
+                }
+            }
+            last = event.revision;
+            tell(DeliveryKind::Events(vec![event.clone()]));
+        }
+        tell(DeliveryKind::Progress { revision: 50 });
+    }
+    history
+}
+
+#[test]
+fn whole_watches_hold_and_any_change_of_them_is_found() {
+    let mut rng = StdRng::seed_from_u64(8);
+    let found = |history: &History| {
+        let mut findings = Findings::default();
+        check(history, &mut findings);
+        findings.violations
+    };
+    for _ in 0..2_000 {
+        let whole = whole(&mut rng);
+        assert_eq!(found(&whole), [], "{:#?}", whole.deliveries);
+        let is_event = |at: &usize| matches!(whole.deliveries[*at].kind, DeliveryKind::Events(_));
+        let events: Vec<usize> = (0..whole.deliveries.len()).filter(is_event).collect();
+        let Some(at) = events.get(rng.random_range(0..events.len().max(1))).copied() else { continue };
+        let mut twice = whole.clone();
+        twice.deliveries.insert(at, whole.deliveries[at].clone());
+        assert!(!found(&twice).is_empty(), "twice: {:#?}", twice.deliveries);
+        let mut later = whole.clone();
+        let taken = later.deliveries.remove(at);
+        let other = later.deliveries.iter().rposition(|one| one.watch == taken.watch).expect("progress");
+        later.deliveries.insert(other + 1, taken);
+        assert!(!found(&later).is_empty(), "behind the last progress: {:#?}", later.deliveries);
+    }
 }

@@ -229,9 +229,8 @@ impl<'a, 'b, 'c> Walk<'a, 'b, 'c> {
             true => ("atomic", "watch-atomic", "told only a part of"),
             false => ("reliable", "watch-gap", "left out"),
         };
-        let why = format!(
-            "watch {watch} on {prefix:?} {what} revision {revision}: {keys} is missing ({source}), and it went on"
-        );
+        let why =
+            format!("watch {watch} on {prefix:?} {what} revision {revision}: {keys} is missing ({source})");
         self.promises.broken(guarantee, broken(anomaly, why, operations));
     }
 }

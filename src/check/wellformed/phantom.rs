@@ -38,13 +38,12 @@ struct Sight<'a> {
 pub fn check(index: &Index<'_>, findings: &mut Findings) {
     let origins = origins(index);
     let mut look = |sight: Sight<'_>| {
-        let texts: Vec<&str> = if index.lists[sight.key as usize] {
-            effect::elements(sight.value).collect()
-        } else {
-            vec![sight.value]
-        };
+        let is_list = index.lists[sight.key as usize];
+        let texts = if is_list { effect::elements(sight.value).collect() } else { vec![sight.value] };
+        // When a list was last changed says nothing about its elements.
+        let mod_revision = if is_list { 0 } else { sight.mod_revision };
         for value in texts {
-            let sight = Sight { value, ..sight };
+            let sight = Sight { value, mod_revision, ..sight };
             let origin = origins.get(&(sight.key, value)).copied().unwrap_or_default();
             if let Some(violation) = judge(index, sight, origin) {
                 findings.violated(violation);
@@ -111,6 +110,7 @@ fn judge(index: &Index<'_>, sight: Sight<'_>, origin: Origin) -> Option<Violatio
     let who = if sight.by.is_some() { "read" } else { "told by a watch" };
     let (anomaly, why, other) = match (origin.possible, origin.refused) {
         (Some((call, _)), _) if call <= sight.at => return None,
+        _ if is_older(index, sight) => return None,
         (Some((call, writer)), _) => {
             let early = (call - sight.at) as f64 / 1e6;
             let why =
@@ -120,7 +120,7 @@ fn judge(index: &Index<'_>, sight: Sight<'_>, origin: Origin) -> Option<Violatio
         (None, Some(writer)) => {
             ("aborted-read", format!("{value:?} of {name:?} was {who}; its write was refused"), Some(writer))
         }
-        (None, None) if !index.is_known(sight.key) || is_older(index, sight) => return None,
+        (None, None) if !index.is_known(sight.key) => return None,
         (None, None) => ("phantom-read", format!("{value:?} of {name:?} was {who}; nobody wrote it"), None),
     };
     let operations = sight.by.map(|operation| operation.index).into_iter().chain(other).collect();
@@ -131,6 +131,8 @@ fn judge(index: &Index<'_>, sight: Sight<'_>, origin: Origin) -> Option<Violatio
 /// Whether the value may be older than the history. One that was compared, or that a watch tells as replaced,
 /// has no revision to go by.
 fn is_older(index: &Index<'_>, sight: Sight<'_>) -> bool {
-    let untold = sight.mod_revision == 0 && index.first > 1;
-    index.is_older(sight.mod_revision) || (untold && !index.history.about.complete)
+    match sight.mod_revision {
+        0 => index.has_past(),
+        told => index.is_older(told),
+    }
 }

@@ -66,23 +66,24 @@ fn violation(index: &Index<'_>, (before, place): (Latest, Place)) -> Violation {
         (Kind::Saw, kind) => {
             let what = if kind == Kind::Made { "made" } else { "seen" };
             let why = format!(
-                "it was answered as of revision {}, though revision {} had been {what} and acknowledged {ms:.3} \
-                 ms before it was called",
+                "it was answered as of revision {}, though revision {} had been {what} and acknowledged \
+                 {ms:.3} ms before it was called",
                 first.revision, place.revision
             );
             ("stale-read", why, first)
         }
         (Kind::Made, Kind::Saw) => {
             let why = format!(
-                "it was answered as of revision {}, {ms:.3} ms before the write that made revision {} was called",
+                "it was answered as of revision {}, {ms:.3} ms before the write that made revision {} was \
+                 called",
                 place.revision, first.revision
             );
             ("future-read", why, place)
         }
         (Kind::Made, Kind::Made) => {
             let why = format!(
-                "it made revision {}, though the write that made revision {} was acknowledged {ms:.3} ms before \
-                 it was called",
+                "it made revision {}, though the write that made revision {} was acknowledged {ms:.3} ms \
+                 before it was called",
                 first.revision, place.revision
             );
             ("write-order", why, first)

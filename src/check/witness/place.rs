@@ -12,6 +12,7 @@ use crate::check::{
 use crate::types::Revision;
 
 /// Where the operations stand.
+#[derive(Default)]
 pub struct Places<'a> {
     /// In order: by revision, writes first.
     pub order: Vec<Place>,
@@ -266,6 +267,8 @@ impl<'a> Finder<'a, '_> {
     fn assign(&mut self, at: u32, (key, value, revision): Sighting<'a>, by: Option<u32>) {
         match (self.made.of.get(&at).copied(), self.made.by.get(&revision).copied().flatten()) {
             (Some(known), _) if known == revision => {}
+            // Or somebody wrote the same before.
+            _ if self.index.is_older(revision) => drop(self.loose.insert((revision, key, Some(value)))),
             (Some(known), _) => {
                 let name = self.index.name(key);
                 let why = format!(

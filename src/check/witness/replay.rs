@@ -97,6 +97,7 @@ impl<'a> Run<'a, '_> {
             Action::Delete { key, existed } => match (turn.makes, existed) {
                 (Some(_), Some(true)) => self.claim(turn, key, Claim::Present),
                 (None, Some(false)) => self.claim(turn, key, Claim::Absent),
+                (Some(_), None) if turn.operation.is_unknown() => self.claim(turn, key, Claim::Present),
                 _ => {}
             },
             Action::Cas { key, old, swapped, .. } => match (turn.makes, swapped, old) {
@@ -176,11 +177,13 @@ impl<'a> Run<'a, '_> {
 
     fn append(&mut self, key: Key, element: &'a str, (revision, by): (Revision, Option<u32>)) {
         let miscounted = self.miscounts(key, revision);
+        // What it was added to is not certain then.
+        let hides = self.hides_change(key, revision);
         let state = &mut self.states[key as usize];
-        let known = state.known;
-        // A list that is there stays there meanwhile: its creation is not now.
-        let grown = state.value.as_mut().map(|value| std::mem::replace(value, Value::List(vec![])));
-        let mut value = grown.unwrap_or(Value::List(vec![]));
+        let known = state.known && !hides;
+        // A placeholder, since the key exists meanwhile.
+        let before = state.value.as_mut().map(|value| std::mem::replace(value, Value::Text("")));
+        let mut value = before.unwrap_or(Value::List(vec![]));
         value.push(element);
         state.set(value, revision);
         state.known = known;
@@ -204,9 +207,15 @@ impl<'a> Run<'a, '_> {
     /// Whether the count of changes before this revision is not certain.
     fn miscounts(&self, key: Key, revision: Revision) -> bool {
         let state = &self.states[key as usize];
-        let hides = self.places.hidden_of.contains_key(&key)
+        self.hides_change(key, revision) || (state.modified == revision && state.value.is_some())
+    }
+
+    /// Whether the key may have changed before this revision, unseen.
+    fn hides_change(&self, key: Key, revision: Revision) -> bool {
+        let state = &self.states[key as usize];
+        let hidden = self.places.hidden_of.contains_key(&key)
             && self.places.gap_within(state.confirmed, revision - 1).is_some();
-        hides || state.attached || (state.modified == revision && state.value.is_some())
+        hidden || state.attached
     }
 
     fn found(&mut self, turn: Turn<'a>, key: &'a Text, found: Option<&'a Found>) {
@@ -248,7 +257,10 @@ impl<'a> Run<'a, '_> {
 
     fn confirm(&mut self, turn: Turn<'a>, key: Key, claim: Claim<'a>) {
         let state = &mut self.states[key as usize];
-        state.confirmed = state.confirmed.max(turn.sees);
+        // The same value may have been written again; the same revision may not.
+        if matches!(claim, Claim::Absent) || claim.modified() > 0 {
+            state.confirmed = state.confirmed.max(turn.sees);
+        }
         state.modified = state.modified.max(claim.modified());
         let Claim::Found(found) = claim else { return };
         if state.counted {
@@ -295,7 +307,10 @@ impl<'a> Run<'a, '_> {
             return true;
         }
         let Some(gap) = self.places.gap_within(state.confirmed, sees) else { return false };
-        let fits = |change: Change<'_>| match (claim, change) {
+        let ends = |operation: &Operation| matches!(operation.action, Action::Attach { .. });
+        let fits = |operation: &Operation, change: Change<'_>| match (claim, change) {
+            // It was set, and went with its lease.
+            (Claim::Absent | Claim::List([]), Change::Set(_)) => ends(operation),
             (Claim::Absent | Claim::List([]), Change::Delete) => true,
             (Claim::Absent, _) | (_, Change::Delete) => false,
             (Claim::Found(found), _) if found.mod_revision > 0 => false,
@@ -308,13 +323,13 @@ impl<'a> Run<'a, '_> {
     }
 
     /// Whether a hidden write can have made such a change in the gap.
-    fn hides(&self, key: Key, gap: &Gap, fits: impl Fn(Change<'_>) -> bool) -> bool {
+    fn hides(&self, key: Key, gap: &Gap, fits: impl Fn(&Operation, Change<'_>) -> bool) -> bool {
         let hidden = self.places.hidden_of.get(&key).map_or(&[][..], Vec::as_slice);
         let mut hidden = hidden.iter().map(|at| &self.index.history.operations[*at as usize]);
         hidden.any(|operation| {
             let mut any = false;
             effect::changes(&operation.action, |name, change| {
-                any |= self.index.key(name) == key && fits(change);
+                any |= self.index.key(name) == key && fits(operation, change);
             });
             any && operation.call <= gap.deadline
         })
@@ -338,7 +353,7 @@ impl<'a> Run<'a, '_> {
                 || !self.index.is_known(key)
                 || untold && state.value.is_some()
                 || vanishes
-                || gap.is_some_and(|gap| self.hides(key, gap, |_| true))
+                || gap.is_some_and(|gap| self.hides(key, gap, |_, _| true))
         });
         if !open {
             let why = format!("at revision {} its conditions held, but it was refused", turn.sees);

@@ -193,6 +193,17 @@ impl Network {
         imposed
     }
 
+    /// Stops everything between a member and all others; clients still reach it.
+    pub fn isolate(&self, member: NodeId) -> Imposed {
+        let touches = |(from, to): &Direction| *from == member || *to == member;
+        self.impose(self.between_members().into_iter().filter(touches), Trouble::Cut)
+    }
+
+    /// All directions from one member to another.
+    pub fn between_members(&self) -> Vec<Direction> {
+        self.detours.keys().copied().filter(|(from, _)| *from != CLIENTS).collect()
+    }
+
     /// Ends a trouble; one that has ended is no error.
     pub fn lift(&self, imposed: Imposed) {
         self.weather.send_modify(|weather| {

@@ -14,8 +14,6 @@ pub enum Victim {
     Leader,
     /// Somebody who does not, by a number that is drawn.
     Follower(u64),
-    /// This member.
-    Member(NodeId),
 }
 
 impl Victim {
@@ -23,7 +21,6 @@ impl Victim {
     pub fn resolve(self, leader: Option<NodeId>, nodes: u64) -> Option<NodeId> {
         match self {
             Victim::Leader => leader,
-            Victim::Member(id) => Some(id),
             Victim::Follower(drawn) => {
                 let others: Vec<NodeId> = (1..=nodes).filter(|id| Some(*id) != leader).collect();
                 others.get(drawn as usize % others.len().max(1)).copied()

@@ -349,7 +349,8 @@ fn seen_of(answer: &RangeAnswer) -> Seen {
     }
 }
 
-/// What an error says of an operation: a read that failed has done nothing; a write only if the error says so.
+/// What an error says of an operation: a read that failed has done nothing; a write only if the error says
+/// so.
 fn outcome_of(error: &Error, is_write: bool) -> Outcome {
     let reason = Text::from(error.reason());
     match is_write && error.maybe_committed() {

@@ -17,6 +17,9 @@ const LIFE: u64 = 10;
 /// Of so many writes one is a deletion.
 const DELETES: u32 = 20;
 
+/// Of so many operations of a reader one is a write: whether it sees that is a guarantee too.
+const OWN_WRITES: u32 = 8;
+
 pub fn crew(crew: &mut Crew) {
     crew.add(write);
     crew.add_without_session(write);
@@ -51,11 +54,16 @@ async fn read(mut actor: Actor, level: Level, nodes: Vec<NodeId>) {
     let stays = matches!(level, Level::LeaderLocal);
     let mut member = nodes.choose(&mut actor.rng).copied().unwrap_or(1);
     while actor.turn().await {
+        let key = key(&mut actor);
+        if actor.rng.random_ratio(1, OWN_WRITES) {
+            let value = actor.value();
+            actor.write(&key, value).await;
+            continue;
+        }
         let level = match level {
             Level::Session { .. } => actor.session_level(),
             level => level,
         };
-        let key = key(&mut actor);
         let answer = actor.read(at(level, member), &key).await;
         if !stays || answer.is_none() {
             member = nodes.choose(&mut actor.rng).copied().unwrap_or(1);

@@ -10,6 +10,8 @@ use quorate::{
     types::Revision,
 };
 
+use super::store::{appended, elements};
+
 /// What is compared.
 #[derive(Clone, Copy)]
 pub enum By<'a> {
@@ -30,16 +32,8 @@ struct World {
 pub fn is_linearizable(history: &History, by: By<'_>) -> bool {
     let operations: Vec<&Operation> =
         history.operations.iter().filter(|operation| operation.is_ok() || operation.is_unknown()).collect();
-    let first =
-        operations.iter().map(|operation| operation.revision()).filter(|revision| *revision > 0).min();
-    let starts = match by {
-        By::Values(_) => 1..=1,
-        By::Revisions => 1..=first.unwrap_or(1),
-    };
-    starts.into_iter().any(|revision| {
-        let world = World { revision, state: BTreeMap::new() };
-        extend(&operations, &mut vec![false; operations.len()], &world, by)
-    })
+    let world = World { revision: 1, state: BTreeMap::new() };
+    extend(&operations, &mut vec![false; operations.len()], &world, by)
 }
 
 fn extend(operations: &[&Operation], placed: &mut [bool], world: &World, by: By<'_>) -> bool {
@@ -170,7 +164,15 @@ impl Here<'_> {
                     self.set(key, value);
                     changed = true;
                 }
-                _ => {}
+                Step::Append(key, element) => {
+                    let text = appended(self.get(key).as_ref(), element);
+                    self.set(key, &text);
+                    changed = true;
+                }
+                Step::List(key, list) => {
+                    let there = elements(self.get(key).as_ref());
+                    self.fits &= list.as_ref().is_none_or(|list| *list == there) || !self.sees(key);
+                }
             }
         }
         changed

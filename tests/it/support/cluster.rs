@@ -10,11 +10,14 @@ use std::{
     time::Duration,
 };
 
-use quorate::types::{Level, NodeId};
+use quorate::{
+    torture::cluster::proxy::Network,
+    types::{Level, NodeId},
+};
 use rustix::process::{Pid, Signal, kill_process};
 use tempfile::TempDir;
 
-use super::{SOON, cli, eventually, node::NodeClient, ports, proxy::Network};
+use super::{SOON, cli, eventually, node::NodeClient, ports};
 
 /// Lines of each log that a failing test prints.
 const LOG_TAIL: usize = 40;
@@ -68,7 +71,7 @@ impl Cluster {
         cluster.launch_all(&[]);
         cluster.wait_all_ready().await;
         if let Some(network) = &cluster.network {
-            assert!(network.carried() > 0, "the members do not talk through the proxies");
+            assert!(network.counted().carried > 0, "the members do not talk through the proxies");
         }
         cluster
     }
@@ -86,7 +89,7 @@ impl Cluster {
         let network = match spec.proxied {
             true => {
                 let peers = members.iter().map(|(id, member)| (*id, member.peer_addr.clone())).collect();
-                Some(Network::start(&peers).await)
+                Some(Network::start(&peers, &BTreeMap::new()).await.expect("ports for proxies"))
             }
             false => None,
         };

@@ -8,7 +8,6 @@ pub mod deaf;
 pub mod load;
 pub mod node;
 pub mod ports;
-pub mod proxy;
 
 use std::{
     env, fs,

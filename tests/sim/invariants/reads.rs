@@ -36,7 +36,9 @@ impl Floor {
     }
 }
 
-pub fn check(history: &History, replayed: &Replayed) -> Vec<String> {
+/// `clocks`: members' clocks kept their bound; else no more is expected of what rests on them than a state
+/// that was committed.
+pub fn check(history: &History, replayed: &Replayed, clocks: bool) -> Vec<String> {
     let written = |op: &Op| match op.outcome {
         Outcome::Written { revision, .. } => Some((op.ended, revision)),
         _ => None,
@@ -52,7 +54,7 @@ pub fn check(history: &History, replayed: &Replayed) -> Vec<String> {
     let mut violations: Vec<String> = history
         .ops
         .iter()
-        .filter_map(|op| prefix(op, replayed).or_else(|| fresh(op, (&writes, &all))))
+        .filter_map(|op| prefix(op, replayed).or_else(|| fresh(op, (&writes, &all), clocks)))
         .collect();
     violations.extend(monotonic(history));
     violations
@@ -83,7 +85,7 @@ fn prefix(op: &Op, replayed: &Replayed) -> Option<String> {
 }
 
 /// It is as new as it must be.
-fn fresh(op: &Op, (writes, all): (&Floor, &Floor)) -> Option<String> {
+fn fresh(op: &Op, (writes, all): (&Floor, &Floor), clocks: bool) -> Option<String> {
     let too_old = |what: &str, revision: Revision, floor: Revision| {
         (revision < floor).then(|| {
             format!(
@@ -97,12 +99,16 @@ fn fresh(op: &Op, (writes, all): (&Floor, &Floor)) -> Option<String> {
             too_old("writes in order", *revision, all.before(op.began) + 1)
         }
         (Call::Read { level, .. }, Outcome::Read(read)) => {
-            let proved = read.bound.and_then(|bound| {
+            let rests_on_clocks = matches!(level, Level::Lease | Level::LeaseOrIndex | Level::Bounded { .. });
+            if rests_on_clocks && !clocks {
+                return None;
+            }
+            let kept =
+                promised(*level, op, all).and_then(|floor| too_old(level.name(), read.revision, floor));
+            kept.or_else(|| {
+                let bound = read.bound.filter(|_| clocks)?;
                 let then = op.began.saturating_sub(bound.mul_f64(1.0 + DRIFT));
                 too_old("staleness bound", read.revision, writes.before(then))
-            });
-            proved.or_else(|| {
-                promised(*level, op, all).and_then(|floor| too_old(level.name(), read.revision, floor))
             })
         }
         _ => None,

@@ -21,6 +21,8 @@ pub struct Replayed {
     pub events: BTreeMap<Revision, Vec<Event>>,
     /// When each lease ended, by whatever command.
     pub ended: BTreeMap<u64, Duration>,
+    /// Up to here the members have compacted; the reference has not.
+    pub compacted: Revision,
 }
 
 /// One command and what it gave.
@@ -66,7 +68,12 @@ pub fn replay(entries: &[LedgerEntry]) -> Result<Replayed, String> {
             events.entry(event.revision).or_insert_with(Vec::new).push(event);
         }
     }
-    Ok(Replayed { state: machine.reader(), commands, events, ended })
+    let compactions = commands.values().filter_map(|replay: &Replay| match replay.command.op {
+        Operation::Compact(revision) => Some(revision),
+        _ => None,
+    });
+    let compacted = compactions.max().unwrap_or(0);
+    Ok(Replayed { state: machine.reader(), commands, events, ended, compacted })
 }
 
 /// The command, but for compaction, which makes no revision and of which the reference wants to know nothing.

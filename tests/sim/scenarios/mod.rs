@@ -1,11 +1,14 @@
 //! Named histories: each leads the cluster to the edge of a known hazard. With the protection switched off
-//! (`mutant`) some seed must fall over it; with it, none may.
+//! (`twin`) some seed must fall over it, and in the way that is named; with it, none may.
 //!
 //! A script runs on the clients' host; what it orders outside of every host (crashes, cuts) the driver does
 //! between two steps.
 
+mod leases;
 mod reads;
+mod snapshots;
 mod storage;
+mod watches;
 
 use std::{
     future::Future,
@@ -19,7 +22,7 @@ use quorate::{
     client::ClientBuilder,
     mutant::Mutant,
     recipes::KvApi,
-    types::{CallOptions, Consistency, KeyRange, Level, Put, Range, Route},
+    types::{CallOptions, Consistency, KeyRange, Level, Put, Range, Revision, Route},
 };
 use turmoil::Sim;
 
@@ -37,28 +40,49 @@ type Order = Box<dyn FnOnce(&mut Sim<'static>) + Send>;
 pub struct Scenario {
     pub name: &'static str,
     pub nodes: u64,
-    /// The bug that it must catch; `None`: the history must be survived, and there is nothing to switch off.
-    pub mutant: Option<Mutant>,
+    /// `None`: the history must be survived, and there is nothing to switch off.
+    pub twin: Option<Twin>,
     script: Script,
+}
+
+/// The bug that a history must catch, and what the violation says that it must show: nothing else counts.
+#[derive(Clone, Copy)]
+pub struct Twin {
+    pub mutant: Mutant,
+    pub violation: &'static str,
 }
 
 /// All of them.
 pub fn all() -> Vec<Scenario> {
-    [storage::scenarios(), reads::scenarios()].into_iter().flatten().collect()
+    let all = [
+        storage::scenarios(),
+        snapshots::scenarios(),
+        reads::scenarios(),
+        leases::scenarios(),
+        watches::scenarios(),
+    ];
+    all.into_iter().flatten().collect()
 }
 
 impl Scenario {
-    fn new(name: &'static str, nodes: u64, mutant: Option<Mutant>, script: Script) -> Scenario {
-        Scenario { name, nodes, mutant, script }
+    /// Nothing to switch off.
+    fn new(name: &'static str, nodes: u64, script: Script) -> Scenario {
+        Scenario { name, nodes, twin: None, script }
+    }
+
+    /// The same, which falls with this bug, and says so.
+    fn falls(self, mutant: Mutant, violation: &'static str) -> Scenario {
+        Scenario { twin: Some(Twin { mutant, violation }), ..self }
     }
 
     /// Plays it once, with the protection on or off.
     pub fn play(&self, seed: u64, protected: bool) -> Report {
-        let mutant = self.mutant.filter(|_| !protected);
+        let mutant = self.twin.filter(|_| !protected).map(|twin| twin.mutant);
         simulating(seed, mutant, || {
             let world = World::new(seed, self.nodes, true);
             let parts = Parts { kv: false, locks: false, leases: false, watches: false };
-            let clients = Clients::new(world.clone(), Plan { seed, length: Duration::ZERO, parts });
+            let clients =
+                Clients::new(world.clone(), Plan { seed, length: Duration::ZERO, parts, clocks: true });
             let stage =
                 Arc::new(Stage { clients: clients.clone(), orders: Mutex::default(), serial: Mutex::new(0) });
             let mut sim = build(&world, seed);
@@ -142,6 +166,32 @@ impl Stage {
             .await;
     }
 
+    /// Nothing goes from one member to another any more.
+    pub async fn cut_one_way(&self, from: u64, to: u64) {
+        let (from, to) = (self.member(from).name(), self.member(to).name());
+        self.order(move |sim| sim.partition_oneway(from, to)).await;
+    }
+
+    /// What one member and the others send to each other from now on waits.
+    pub async fn hold(&self, id: u64) {
+        let name = self.member(id).name();
+        let others: Vec<_> = self.others(id).into_iter().map(|id| self.member(id).name()).collect();
+        self.order(move |sim| others.iter().for_each(|other| sim.hold(name.as_str(), other.as_str()))).await;
+    }
+
+    /// What waited arrives, and nothing after it: they are cut off from each other.
+    pub async fn release_and_isolate(&self, id: u64) {
+        let name = self.member(id).name();
+        let others: Vec<_> = self.others(id).into_iter().map(|id| self.member(id).name()).collect();
+        self.order(move |sim| {
+            for other in &others {
+                sim.release(name.as_str(), other.as_str());
+                sim.partition(name.as_str(), other.as_str());
+            }
+        })
+        .await;
+    }
+
     /// Cuts two members off from each other.
     pub async fn cut(&self, a: u64, b: u64) {
         let (a, b) = (self.member(a).name(), self.member(b).name());
@@ -183,8 +233,13 @@ impl Stage {
 
     /// A client that knows these members only, and does not repeat writes.
     pub fn client_of(&self, ids: &[u64]) -> Client {
+        self.client_for(ids, ms(150))
+    }
+
+    /// The same, which waits so long for an answer.
+    pub fn client_for(&self, ids: &[u64], timeout: Duration) -> Client {
         ClientBuilder::new(ids.iter().map(|id| client_addr(*id)))
-            .timeout(ms(150))
+            .timeout(timeout)
             .connect_timeout(ms(200))
             .sessions(false)
             .env(self.world().client_env())
@@ -212,6 +267,13 @@ impl Stage {
         while !self.put(client, key, 0).await {
             tokio::time::sleep(ms(10)).await;
         }
+    }
+
+    /// The same. Gives the revision of the write.
+    pub async fn put_at(&self, client: &Client, key: &str) -> Revision {
+        self.put_surely(client, key).await;
+        let last = |op: &Op| op.outcome.revision().filter(|_| matches!(op.call, Call::Write { .. }));
+        self.clients.history().ops.iter().rev().find_map(last).unwrap_or(0)
     }
 
     /// Reads at a level from one member. Whether it was answered.

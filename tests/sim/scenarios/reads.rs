@@ -11,23 +11,83 @@ const LINEARIZABLE: Level = Level::Linearizable;
 
 pub fn scenarios() -> Vec<Scenario> {
     vec![
-        Scenario::new("h2_voters_forget_a_lease", 3, Some(Mutant::VoteUnguarded), |s| {
-            Box::pin(voters_forget(s))
-        }),
-        Scenario::new("read_without_a_round", 3, Some(Mutant::ReadWithoutRound), |s| {
-            Box::pin(old_leader(s, Level::Linearizable))
-        }),
-        Scenario::new("certificate_from_receipt", 3, Some(Mutant::CertificateFromReceipt), |s| {
-            Box::pin(late_proof(s))
-        }),
-        Scenario::new("round_shared_with_a_later_read", 3, Some(Mutant::RoundShared), |s| {
-            Box::pin(late_proof(s))
-        }),
-        Scenario::new("paused_leader_and_late_answers", 3, Some(Mutant::ReadWithoutRound), |s| {
-            Box::pin(held(s))
-        }),
-        Scenario::new("partial_partition_of_five", 5, None, |s| Box::pin(partial_partition(s))),
+        Scenario::new("h2_voters_forget_a_lease", 3, |s| Box::pin(voters_forget(s)))
+            .falls(Mutant::VoteUnguarded, "lease: read lease"),
+        Scenario::new("read_without_a_round", 3, |s| Box::pin(old_leader(s, Level::Linearizable)))
+            .falls(Mutant::ReadWithoutRound, "linearizable: read linearizable"),
+        Scenario::new("read_before_the_first_commit_of_a_new_leader", 3, |s| {
+            Box::pin(before_the_first_commit(s))
+        })
+        .falls(Mutant::FirstCommitUnawaited, "linearizable: read linearizable"),
+        Scenario::new("certificate_from_receipt", 3, |s| Box::pin(late_proof(s)))
+            .falls(Mutant::CertificateFromReceipt, "bounded: read bounded"),
+        Scenario::new("round_shared_with_a_later_read", 3, |s| Box::pin(late_proof(s)))
+            .falls(Mutant::RoundShared, "linearizable: read linearizable"),
+        Scenario::new("held_leader_and_late_answers", 3, |s| Box::pin(held(s)))
+            .falls(Mutant::ReadWithoutRound, "linearizable: read linearizable"),
+        Scenario::new("paused_leader_and_late_acknowledgements", 3, |s| Box::pin(paused(s)))
+            .falls(Mutant::SuspensionIgnored, "lease: read lease"),
+        Scenario::new("partial_partition_of_five", 5, |s| Box::pin(partial_partition(s)))
+            .falls(Mutant::QuorumUnprobed, "liveness: the member that reaches everybody does not lead"),
     ]
+}
+
+/// A write is committed that its next leader has, and does not know to be committed. When that one leads, its
+/// disk is slow: there is a while between its election and the first commit of its term.
+async fn before_the_first_commit(stage: Arc<Stage>) {
+    let old = stage.leader(None).await;
+    let [heir, other] = stage.others(old)[..] else { return };
+    let (client, reader) = (stage.client_for(&[old], ms(600)), stage.client_of(&[heir]));
+    stage.put_surely(&client, "k").await;
+    // The third cannot be elected: its log is shorter.
+    stage.cut(old, other).await;
+    stage.member(heir).disk.stall(ms(50));
+    let cut = async {
+        tokio::time::sleep(ms(25)).await;
+        stage.cut_one_way(old, heir).await;
+    };
+    tokio::join!(stage.put(&client, "k", 0), cut);
+    stage.member(heir).disk.stall(ms(250));
+    let until = now() + Duration::from_secs(4);
+    while now() < until {
+        stage.read(&reader, LINEARIZABLE, heir).await;
+        stage.read(&reader, Level::Lease, heir).await;
+        tokio::time::sleep(ms(7)).await;
+    }
+}
+
+/// The machine of a leader sleeps while the others elect another. What they had acknowledged was on its way,
+/// arrives when it wakes up, and looks young: its timers have not seen the time go by. (Here it is the
+/// others' timers that leap ahead: turmoil cannot stop a host.)
+async fn paused(stage: Arc<Stage>) {
+    const SLEEP: Duration = Duration::from_millis(1500);
+    let leader = stage.leader(None).await;
+    let others = stage.others(leader);
+    let (old, new) = (stage.client_of(&[leader]), stage.client_of(&others));
+    stage.put_surely(&old, "k").await;
+    stage.read(&old, Level::Lease, leader).await;
+    stage.hold(leader).await;
+    others.iter().for_each(|id| stage.member(*id).leap(SLEEP));
+    stage.member(leader).clock.sleep_through(SLEEP);
+    tokio::time::sleep(ms(30)).await;
+    stage.release_and_isolate(leader).await;
+    let until = now() + Duration::from_millis(1200);
+    let read = |level: Level| {
+        let (stage, old) = (stage.clone(), old.clone());
+        async move {
+            while now() < until {
+                stage.read(&old, level, leader).await;
+                tokio::time::sleep(ms(7)).await;
+            }
+        }
+    };
+    let write = async {
+        while now() < until {
+            stage.put(&new, "k", 0).await;
+            tokio::time::sleep(ms(10)).await;
+        }
+    };
+    tokio::join!(read(Level::Lease), read(LINEARIZABLE), write);
 }
 
 /// The followers of a leader that is cut off restart at once, and elect another while its lease runs.
@@ -116,9 +176,7 @@ async fn held(stage: Arc<Stage>) {
     let others = stage.others(leader);
     let (old, new) = (stage.client_of(&[leader]), stage.client_of(&others));
     stage.put_surely(&old, "k").await;
-    let name = stage.member(leader).name();
-    let names: Vec<_> = others.iter().map(|id| stage.member(*id).name()).collect();
-    stage.order(move |sim| names.iter().for_each(|other| sim.hold(name.as_str(), other.as_str()))).await;
+    stage.hold(leader).await;
     contend(&stage, (leader, Level::Linearizable), (&old, &new)).await;
     stage.heal().await;
     for _ in 0..20 {

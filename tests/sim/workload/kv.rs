@@ -157,6 +157,9 @@ impl Worker {
         self.seen = self.seen.max(outcome.revision().unwrap_or(0));
         self.clients.world.trace.event(&format!("c{}", self.number), format!("{call}: {outcome}"));
         self.clients.world.cover(format!("{kind} {}", outcome.name()));
+        if matches!(outcome, Outcome::Failed(Error::NoSpace { .. })) {
+            self.clients.world.cover("write refused for space");
+        }
         let op = Op { client: self.number, began, ended: now(), call, outcome };
         self.clients.history().ops.push(op);
     }

@@ -15,7 +15,7 @@ use std::{
 use quorate::client::{Client, ClientBuilder};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
-pub use self::history::{Call, History, Op, Outcome, Watched};
+pub use self::history::{Call, History, Leased, Op, Outcome, Watched};
 pub use self::locks::{COUNTER, counted};
 use crate::world::{World, client_addr, ms, now};
 
@@ -38,6 +38,8 @@ pub struct Plan {
     pub length: Duration,
     /// What clients do.
     pub parts: Parts,
+    /// Whether members' clocks keep the bound on which leases, certificates and holders rest.
+    pub clocks: bool,
 }
 
 /// The parts of a workload.
@@ -133,25 +135,28 @@ pub async fn finish(clients: &Clients) {
             Err(_) => tokio::time::sleep(ms(100)).await,
         }
     };
-    for member in &clients.world.members {
-        loop {
-            let node = member.node();
-            let applied = node.as_ref().map(|node| node.header("").applied_index);
-            match node {
-                Some(node) if applied >= Some(index) => {
-                    crate::world::compare(&clients.world, member.id, &node).await;
-                    break;
-                }
-                _ if now() > deadline => {
-                    let id = member.id;
-                    let what = format!("liveness: n{id} is at {applied:?} of {index} so long after healing");
-                    return clients.world.trace.violation(what);
-                }
-                _ => tokio::time::sleep(ms(100)).await,
+    loop {
+        match unsettled(&clients.world, index).await {
+            None => break,
+            Some(why) if now() > deadline => {
+                return clients.world.trace.violation(format!("liveness: {why} so long after healing"));
             }
+            Some(_) => tokio::time::sleep(ms(50)).await,
         }
     }
     clients.world.trace.event("clients", "found everything in order");
+}
+
+/// Why the members have not all applied the same, up to `index` at least, if so. States that are compared at
+/// the same place must be equal.
+async fn unsettled(world: &World, index: u64) -> Option<String> {
+    let mut applied = Vec::new();
+    for member in world.members.iter().filter(|member| !member.is_gone()) {
+        let Some(node) = member.node() else { return Some(format!("n{} is down", member.id)) };
+        applied.push(crate::world::compare(world, member.id, &node).await.unwrap_or(0));
+    }
+    let equal = applied.iter().all(|at| *at >= index && Some(at) == applied.first());
+    if equal { None } else { Some(format!("the members are at {applied:?} of {index}")) }
 }
 
 /// A pause between two requests.

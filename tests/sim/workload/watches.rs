@@ -24,6 +24,7 @@ pub async fn work(clients: Arc<Clients>, prefix: &'static str, slow: bool) {
         let watch = Watch {
             start_revision,
             progress_interval: Some(ms(500)),
+            prev_kv: slow,
             ..Watch::new(KeyRange::prefix(prefix))
         };
         let mut watched =

@@ -70,6 +70,8 @@ impl Ledger {
         }
         let records = match log.read(first..upto.index + 1, usize::MAX) {
             Ok(records) => records,
+            // Its log has failed, and so will it.
+            Err(_) if world.member(id).disk.is_broken() => return,
             Err(error) => return self.trace.violation(format!("n{id} cannot read what it commits: {error}")),
         };
         for record in records {
@@ -110,7 +112,8 @@ impl Ledger {
         }
     }
 
-    /// Member `id` leads in `term`, with `log`. Election safety, and leader completeness (the same figure).
+    /// Member `id` leads in `term`, with `log`. Told when it notes that it was elected, and when it is seen
+    /// to lead. Election safety, and leader completeness (the same figure).
     pub fn leads(&self, id: u64, term: u64, log: &dyn RaftLog) {
         let mut inner = self.inner();
         let first = *inner.leaders.entry(term).or_insert(id);

@@ -7,7 +7,7 @@ use std::{
 };
 
 use quorate::{
-    Config, Node,
+    Config, Error, Node,
     config::MemberAddr,
     env::Env,
     log::{Completion, LogState, Position, RaftLog, Record, Stats, Vote},
@@ -18,14 +18,21 @@ use tokio::sync::Notify;
 
 use super::{
     SimClock, SimNet, World,
-    disk::{Loss, SimDisk, SimStores},
+    disk::{Flip, Loss, Lost, SimDisk, SimStores},
 };
 
 /// Between two looks at a member from outside.
 const LOOK: Duration = Duration::from_millis(40);
 
+/// How long a member may go on when its disk has failed.
+const FAIL_STOP: Duration = Duration::from_millis(500);
+
 /// Between two comparisons of states.
 const HASH_EVERY: u32 = 12;
+
+/// A leap of a host's timers is made in steps of so much, so that what they lead to can happen in between.
+const LEAP: Duration = Duration::from_millis(50);
+const LEAP_LOOK: Duration = Duration::from_millis(4);
 
 /// A member.
 pub struct Member {
@@ -48,6 +55,10 @@ struct State {
     told: Option<u64>,
     term: u64,
     leave: Arc<Notify>,
+    hand_over: Arc<Notify>,
+    /// It has refused to start, for good reasons.
+    refuses: bool,
+    leap: Duration,
 }
 
 impl Member {
@@ -91,8 +102,28 @@ impl Member {
         self.state().leave.notify_one();
     }
 
+    /// Asks it to hand leadership over, if it leads.
+    pub fn hand_over(&self) {
+        self.state().hand_over.notify_one();
+    }
+
+    /// Flips a bit on its disk while it is down. False: there was nothing to flip it in.
+    pub fn flip(&self, what: Flip) -> bool {
+        self.disk.flip(what, &self.dir)
+    }
+
+    /// Whether it is gone for good: what is left on its disk is no ground to start on.
+    pub fn is_gone(&self) -> bool {
+        self.state().refuses && self.disk.is_flipped()
+    }
+
+    /// Its timers leap ahead by `by`, in steps, as if another machine's had stood still.
+    pub fn leap(&self, by: Duration) {
+        self.state().leap += by;
+    }
+
     /// Power fails: to be called just before its host is crashed. Gives what of the log was lost.
-    pub fn crash(&self, loss: Loss) -> usize {
+    pub fn crash(&self, loss: Loss) -> Lost {
         let mut state = self.state();
         (state.node, state.log) = (None, None);
         drop(state);
@@ -108,7 +139,7 @@ impl Member {
             members: (1..=self.nodes).map(|id| (id, addr(id))).collect(),
             snapshot_log_bytes: 4 << 10,
             log_entries_kept: 8,
-            free_bytes_min: 0,
+            free_bytes_min: 1,
             certificate_interval: Duration::from_millis(400),
             ..Config::default()
         }
@@ -143,10 +174,12 @@ pub async fn host(member: Arc<Member>) -> turmoil::Result {
         let mut state = member.state();
         state.lives += 1;
         world.trace.event(&member.name(), format!("starts, life {}", state.lives));
-        (state.leave, state.told) = (Arc::default(), None);
+        (state.leave, state.hand_over, state.told) = (Arc::default(), Arc::default(), None);
         state.leave.clone()
     };
+    let rebuilt = member.disk.home().set_aside_count();
     tokio::spawn(member.disk.clone().run());
+    tokio::spawn(leap(member.clone()));
     let (watching, env) =
         (member.clone(), Env::new(member.clock.clone(), Arc::new(SimNet), Arc::new(quorate::env::draw)));
     let watch = move |log: Arc<dyn RaftLog>| -> Arc<dyn RaftLog> {
@@ -158,16 +191,23 @@ pub async fn host(member: Arc<Member>) -> turmoil::Result {
     let node = match Node::start_on(stores, env.clone(), member.config()).await {
         Ok(node) => node,
         Err(error) => {
-            world.trace.violation(format!("n{} does not start: {error}", member.id));
+            does_not_start(&world, &member, &error);
             return Ok(());
         }
     };
-    member.state().node = Some(node.clone());
+    if member.disk.home().set_aside_count() > rebuilt {
+        world.cover("state rebuilt");
+    }
+    {
+        let mut state = member.state();
+        (state.node, state.refuses) = (Some(node.clone()), false);
+    }
     let observing = tokio::spawn(observe(member.clone(), node.clone()));
+    tokio::spawn(transfer(member.clone(), node.clone()));
     let listening = env.net().listen(client_addr(member.id)).await?;
     tokio::select! {
         served = server::serve_clients(node.clone(), listening.incoming, std::future::pending()) => served?,
-        why = node.failed() => world.trace.violation(format!("n{} has failed: {why}", member.id)),
+        why = node.failed() => has_failed(&world, &member, &why),
         () = leave.notified() => {
             world.trace.event(&member.name(), "is asked to end");
             let ended = node.shutdown().await;
@@ -177,6 +217,63 @@ pub async fn host(member: Arc<Member>) -> turmoil::Result {
     observing.abort();
     member.state().node = None;
     Ok(())
+}
+
+/// Only on a disk that is not well.
+fn does_not_start(world: &World, member: &Member, error: &Error) {
+    // The directory's name is different in every process.
+    let what = format!("does not start: {error}").replace(&*member.dir.to_string_lossy(), "its directory");
+    match member.disk.is_unwell() {
+        true => {
+            member.state().refuses = true;
+            world.cover("start refused");
+            world.trace.event(&member.name(), what);
+        }
+        false => world.trace.violation(format!("n{} {what}", member.id)),
+    }
+}
+
+/// Only when its disk has.
+fn has_failed(world: &World, member: &Member, why: &str) {
+    let what = format!("has failed: {why}").replace(&*member.dir.to_string_lossy(), "its directory");
+    match member.disk.is_broken() {
+        true => {
+            world.cover("fail-stop");
+            world.trace.event(&member.name(), what);
+        }
+        false => world.trace.violation(format!("n{} {what}", member.id)),
+    }
+}
+
+/// Hands leadership over, when it is asked to and leads.
+async fn transfer(member: Arc<Member>, node: Node) {
+    let hand_over = member.state().hand_over.clone();
+    while let Some(world) = member.world() {
+        hand_over.notified().await;
+        match node.transfer_leadership().await {
+            Err(Error::NotLeader { .. }) => {}
+            done => {
+                world.cover(if done.is_ok() { "transfer ok" } else { "transfer failed" });
+                world.trace.event(&member.name(), format!("has handed leadership over: {done:?}"));
+            }
+        }
+    }
+}
+
+/// Lets a host's timers leap ahead, when they are told to.
+async fn leap(member: Arc<Member>) {
+    loop {
+        tokio::time::sleep(LEAP_LOOK).await;
+        let step = {
+            let mut state = member.state();
+            let step = state.leap.min(LEAP);
+            state.leap -= step;
+            step
+        };
+        if !step.is_zero() {
+            tokio::time::advance(step).await;
+        }
+    }
 }
 
 /// Looks at a member all the time.
@@ -198,6 +295,9 @@ async fn observe(member: Arc<Member>, node: Node) {
                 world.ledger.leads(member.id, status.header.term, &*log);
             }
         }
+        if member.disk.refused().is_some_and(|since| super::now() > since + FAIL_STOP) {
+            world.trace.violation(format!("fail-stop: n{} goes on though its disk has failed", member.id));
+        }
         let term = std::mem::replace(&mut member.state().term, status.header.term);
         let went_back = [
             ("term", status.header.term < term),
@@ -215,12 +315,12 @@ async fn observe(member: Arc<Member>, node: Node) {
     }
 }
 
-/// Compares a member's state with what others had at the same place.
-pub async fn compare(world: &World, id: u64, node: &Node) {
-    if let Ok(state) = node.state_hash(0).await {
-        let hash = format!("{:032x} {:032x}", state.hash, state.leases_hash);
-        world.ledger.state(id, state.header.applied_index, hash);
-    }
+/// Compares a member's state with what others had at the same place, which it gives.
+pub async fn compare(world: &World, id: u64, node: &Node) -> Option<u64> {
+    let state = node.state_hash(0).await.ok()?;
+    let hash = format!("{:032x} {:032x}", state.hash, state.leases_hash);
+    world.ledger.state(id, state.header.applied_index, hash);
+    Some(state.header.applied_index)
 }
 
 /// A member's log, which tells what is committed.
@@ -235,10 +335,19 @@ impl RaftLog for WatchedLog {
     }
 
     fn append(&self, records: Vec<Record>, done: Completion) -> std::io::Result<()> {
+        self.member.disk.log_is_used();
         self.log.append(records, done)
     }
 
+    /// Who notes that a quorum has voted for it, leads: however short, no leader is missed.
     fn save_vote(&self, vote: Vote, done: Completion) -> std::io::Result<()> {
+        if let Some(world) = self.member.world()
+            && vote.committed
+            && vote.node_id == self.member.id
+        {
+            world.ledger.leads(self.member.id, vote.term, &*self.log);
+        }
+        self.member.disk.log_is_used();
         self.log.save_vote(vote, done)
     }
 

@@ -2,6 +2,7 @@
 
 mod clock;
 mod disk;
+mod engine;
 mod ledger;
 mod member;
 mod net;
@@ -21,7 +22,7 @@ use quorate::env::Env;
 
 pub use self::{
     clock::SimClock,
-    disk::Loss,
+    disk::{Broken, Flip, Loss},
     ledger::{Entry as LedgerEntry, Ledger},
     member::{Member, client_addr, compare, host},
     net::SimNet,

@@ -40,6 +40,17 @@ impl Trace {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Tells everything at the first panic, and ends the process with exit code 1: what is dropped afterwards
+    /// may panic too, which ends in an abort without a word.
+    pub fn tell_at_panic(&self) {
+        let trace = self.clone();
+        std::panic::set_hook(Box::new(move |panic| {
+            trace.lines().iter().for_each(|line| println!("{line}"));
+            println!("VIOLATED a task panicked at {:?}: {panic}", now());
+            std::process::exit(1);
+        }));
+    }
+
     /// Notes what `who` did, now.
     pub fn event(&self, who: &str, what: impl AsRef<str>) {
         self.event_at(now(), who, what);

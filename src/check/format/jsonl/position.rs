@@ -34,9 +34,11 @@ fn string_end(line: &[u8], start: usize) -> usize {
     line.len()
 }
 
-/// The column, from 1, at which the token begins that reaches or ends at a column.
+/// The column, from 1, at which the token begins that reaches or ends at a column. Brackets that close are
+/// passed over: the parser names the place behind them, for a mistake in the last value before.
 pub(super) fn token_start(line: &[u8], column: usize) -> usize {
-    tokens(line).take_while(|token| token.start < column.max(1)).last().map_or(1, |token| token.start + 1)
+    let before = tokens(line).take_while(|token| token.start < column.max(1));
+    before.filter(|token| !b"}]".contains(&line[token.start])).last().map_or(1, |token| token.start + 1)
 }
 
 /// The keys of the outermost object, and the columns, from 1, of their values.
