@@ -3,9 +3,10 @@
 use bytes::{BufMut, Bytes, BytesMut};
 
 use super::options::{Data, Distribution};
+use crate::types::KeyRange;
 
 /// All keys of a benchmark begin with this.
-pub(super) const PREFIX: &str = "bench/";
+const PREFIX: &str = "bench/";
 
 /// Exponent of the distribution, as in YCSB.
 const THETA: f64 = 0.99;
@@ -111,6 +112,12 @@ impl Keys {
         self.pool.slice(start..start + self.value_bytes)
     }
 
+    /// All of them, and no others that an earlier run has left.
+    pub fn all(&self) -> KeyRange {
+        let last = KeyRange::key(key(self.count - 1));
+        KeyRange::interval(key(0), last.end)
+    }
+
     /// `batch` keys from the `number`-th on, with values; begins anew after the last.
     pub fn run(&self, number: u64, batch: u64, random: &mut Random) -> Vec<(Bytes, Bytes)> {
         let numbers = (0..batch.min(self.count)).map(|step| (number + step) % self.count);
@@ -118,6 +125,7 @@ impl Keys {
     }
 }
 
+/// The key with that number, of which there are fewer than 10^8: their order is that of the numbers.
 fn key(number: u64) -> Bytes {
     Bytes::from(format!("{PREFIX}{number:08}"))
 }
@@ -177,5 +185,8 @@ mod tests {
         assert_eq!(names, ["bench/00000003", "bench/00000004", "bench/00000000", "bench/00000001"]);
         assert!(run.iter().all(|(_, value)| value.len() == 16));
         assert_eq!(keys.run(0, 100, &mut random).len(), 5, "no key twice");
+        assert!(
+            keys.all().contains(&key(0)) && keys.all().contains(&key(4)) && !keys.all().contains(&key(5))
+        );
     }
 }

@@ -6,18 +6,15 @@ use futures::StreamExt;
 
 use super::Shared;
 use crate::{
-    bench::{
-        keys::PREFIX,
-        wire::{Failed, Wire},
-    },
+    bench::wire::{Failed, Wire},
     error::Error,
-    types::{CallOptions, KeyRange, Scan},
+    types::{CallOptions, Scan},
 };
 
 pub(super) async fn client(shared: Arc<Shared>, wire: Wire, number: usize) {
     while let Some(began) = shared.pace.turn().await {
         let result = match scan(&shared, &wire).await {
-            Ok(found) if found < shared.options.data.keys => Err(Failed("not_found")),
+            Ok(found) if found != shared.options.data.keys => Err(Failed("not_found")),
             Ok(_) => Ok(()),
             Err(error) => Err(error.into()),
         };
@@ -27,7 +24,7 @@ pub(super) async fn client(shared: Arc<Shared>, wire: Wire, number: usize) {
 
 /// How many keys there are.
 async fn scan(shared: &Shared, wire: &Wire) -> Result<u64, Error> {
-    let scan = Scan { keys: KeyRange::prefix(PREFIX), revision: 0, keys_only: false };
+    let scan = Scan { keys: shared.keys.all(), revision: 0, keys_only: false };
     let options = CallOptions::default();
     let mut answer = wire.client()?.scan(scan, shared.options.consistency, options).await?;
     let mut found = 0;
