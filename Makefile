@@ -9,7 +9,8 @@ DENY    := $(shell $(CARGO) deny --version >/dev/null 2>&1 && echo yes)
 SHCHECK := $(shell command -v shellcheck 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build check fix test sim sweep chaos torture contrast demo examples cluster clean-cluster powercut million
+.PHONY: help deps build check fix test sim sweep chaos torture contrast demo examples cluster clean-cluster powercut million \
+	bench bench-etcd
 
 help: ## Show the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -92,3 +93,9 @@ powercut: build ## Simulated power cuts (root): make powercut ROUNDS=20
 million: build ## Load a million keys, restart a member, print times, memory and disk
 	$(CARGO) build --release --locked --example bulk
 	scripts/million.sh
+
+bench: build ## Measure a local cluster of three, each workload briefly: make bench [ARGS='--clients 256']
+	@scripts/bench.sh $(ARGS)
+
+bench-etcd: build ## The same load on etcd and Quorate, in turns, and their ratios: make bench-etcd [ARGS=--quick]
+	@scripts/bench-etcd.sh $(ARGS)

@@ -6,6 +6,8 @@
 
 #[cfg(feature = "server")]
 pub mod api;
+#[cfg(feature = "cli")]
+pub mod bench;
 #[cfg(feature = "check")]
 pub mod check;
 #[cfg(feature = "cli")]

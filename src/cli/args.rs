@@ -8,7 +8,10 @@ use clap::{
     builder::{OsStringValueParser, TypedValueParser},
 };
 
-use super::{check_command::CheckArgs, help, serve_args::ServeArgs, torture_command::TortureArgs};
+use super::{
+    bench_command::BenchArgs, check_command::CheckArgs, help, serve_args::ServeArgs,
+    torture_command::TortureArgs,
+};
 use crate::types::{Consistency, Guard, Level, Revision, Route, SortBy};
 
 /// The whole command line.
@@ -197,6 +200,9 @@ pub enum Command {
     /// Torture a cluster of real processes, and say which promises were kept.
     #[command(after_help = help::TORTURE)]
     Torture(TortureArgs),
+    /// Measure a cluster under load: throughput, latencies, what it costs.
+    #[command(after_help = help::BENCH, args_override_self = true)]
+    Bench(Box<BenchArgs>),
     /// A completion script for a shell.
     #[command(after_help = help::COMPLETION)]
     Completion(CompletionArgs),

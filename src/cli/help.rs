@@ -224,6 +224,27 @@ Examples:
   quorate torture --script clock --workload register --out clocks
   quorate torture --endpoints 10.0.0.1:7401,10.0.0.2:7401 --nemesis none --duration 5m --out theirs";
 
+pub(super) const BENCH: &str = "\
+Clients work for --warmup, then for --duration, which is measured; a workload that reads puts its keys before.
+Without --rate each client begins when its last operation has ended. --route any spreads the connections of
+get and scan over the members; writes go to the leader. --timeout is for each operation. An operation that
+fails is counted by kind, and its client pauses for 10 ms. The keys bench/… stay in the store.
+
+Per operation, of the members named by --server-pids: user and system time, bytes written to disks. Flushes
+of disks are those of the whole machine. What is not known is null in JSON, - in the table.
+
+Exit codes: 0 measured, 1 not one operation succeeded, 2 usage, 3 the keys could not be put.
+
+Examples:
+  quorate bench put --clients 256 --server-pids $(pgrep -d, -f 'quorate serve')
+  quorate bench get --route leader
+  quorate bench get --consistency eventual --route follower -o json
+  quorate bench mixed --rate 2000 --duration 60s --html mixed.html
+  quorate bench put --value-size 64KiB --clients 8
+  quorate bench get --consistency lease --against-noop
+  quorate bench put --plain
+  quorate bench put --etcd 127.0.0.1:2379,127.0.0.1:22379,127.0.0.1:32379";
+
 pub(super) const CHECK: &str = "\
 Reads a history (docs/history-format.md) and says what it proves: tier t0 that it is well-formed, t1 that an
 order by revision explains it, t2 that values alone do, t3 that transactions over lists have an order, t4 what

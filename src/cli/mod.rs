@@ -7,6 +7,7 @@
 //! line on standard error; with `-o json` also an object on standard output.
 
 mod args;
+mod bench_command;
 mod byte_size;
 mod check_command;
 mod cluster_commands;
@@ -37,6 +38,7 @@ use self::{
     output::ErrorObject,
 };
 use crate::{
+    bench::BenchError,
     client::{Client, ClientBuilder},
     error::Error,
     server::ServerError,
@@ -84,6 +86,8 @@ enum Failure {
     Torture(TortureError),
     /// A signal ended it. Exit code 3.
     Interrupted(&'static str),
+    /// Nothing could be measured. Exit code 3; 2 if it makes no sense.
+    Bench(BenchError),
     /// The answer could not be printed. Exit code 3; a closed pipe ends the program silently.
     Print(io::Error),
 }
@@ -105,6 +109,7 @@ impl Failure {
         match self {
             Failure::Usage(_) | Failure::Serve(ServerError::Config(_)) => 2,
             Failure::Torture(TortureError::Invalid(_)) => 2,
+            Failure::Bench(error) if error.is_usage() => 2,
             Failure::Call(Error::Invalid(_) | Error::TooLarge { .. }) => 2,
             Failure::Call(Error::LockLost { .. } | Error::LeaseNotFound(_)) => 1,
             _ => 3,
@@ -120,6 +125,7 @@ impl Failure {
             Failure::Serve(error) => error.to_string(),
             Failure::Torture(error) => error.to_string(),
             Failure::Interrupted(signal) => format!("ended by {signal}"),
+            Failure::Bench(error) => error.to_string(),
             Failure::Print(error) => format!("cannot print the answer: {error}"),
         };
         text.replace('\n', " ")
@@ -131,11 +137,15 @@ impl Failure {
             Failure::Usage(why) | Failure::History(why) => {
                 Some(ErrorObject::new(&Error::Invalid(why.clone())))
             }
-            Failure::Call(error) => Some(ErrorObject::new(error)),
+            Failure::Bench(error) if error.is_usage() => {
+                Some(ErrorObject::new(&Error::Invalid(error.to_string())))
+            }
+            Failure::Call(error) | Failure::Bench(BenchError::Call(error)) => Some(ErrorObject::new(error)),
             Failure::Definite(error) | Failure::LockLost(error) => Some(ErrorObject::new(error).definite()),
             Failure::Printed(_)
             | Failure::Serve(_)
             | Failure::Torture(_)
+            | Failure::Bench(_)
             | Failure::Interrupted(_)
             | Failure::Print(_) => None,
         }
@@ -198,6 +208,7 @@ async fn dispatch(cli: Cli, out: &mut dyn Write) -> Result<Outcome, Failure> {
         }
         Command::Check(args) => check_command::check(&args, &global, out),
         Command::Torture(args) => torture_command::torture(args, &global, out).await,
+        Command::Bench(args) => bench_command::bench(*args, &global, out).await,
         command => client_command(command, global, out).await,
     }
 }
@@ -227,9 +238,11 @@ async fn client_command(
         Command::Status => cluster_commands::status(session).await,
         Command::Members | Command::Member(MemberCommand::List) => cluster_commands::members(session).await,
         Command::Hash(args) => cluster_commands::hash(session, args).await,
-        Command::Serve(_) | Command::Completion(_) | Command::Check(_) | Command::Torture(_) => {
-            Err(Failure::Usage("not a client command".into()))
-        }
+        Command::Serve(_)
+        | Command::Completion(_)
+        | Command::Check(_)
+        | Command::Torture(_)
+        | Command::Bench(_) => Err(Failure::Usage("not a client command".into())),
     }
 }
 

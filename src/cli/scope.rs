@@ -37,12 +37,16 @@ const NOT_CHECK: [&str; 8] =
 const NOT_TORTURE: [&str; 7] =
     ["consistency", "max_age", "min_revision", "route", "timeout", "evidence", "request_id"];
 
+/// A measurement names no request in logs, and shows no answers.
+const NOT_BENCH: [&str; 2] = ["evidence", "request_id"];
+
 /// The options that mean nothing to a command.
 fn foreign(command: &str) -> &'static [&'static str] {
     match command {
         "serve" | "completion" => &CLIENT,
         "check" => &NOT_CHECK,
         "torture" => &NOT_TORTURE,
+        "bench" => &NOT_BENCH,
         "get" | "scan" => &[],
         "watch" | "lock" | "elect" => &NOT_WATCH,
         _ => &READ,

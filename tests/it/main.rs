@@ -13,6 +13,7 @@ mod log_model;
 mod log_store;
 mod openraft_suite;
 mod process_basic;
+mod process_bench;
 mod process_chaos;
 mod process_cli;
 mod process_exactly_once;

@@ -139,9 +139,14 @@ impl Cluster {
         fs::read_to_string(self.members[&id].dir.join("log")).unwrap_or_default()
     }
 
+    /// The process of a member that runs.
+    pub fn pid(&self, id: NodeId) -> u32 {
+        self.members[&id].child.as_ref().expect("the member runs").id()
+    }
+
     /// The most memory that a member's process had resident, in MiB.
     pub fn peak_mib(&self, id: NodeId) -> u64 {
-        let pid = self.members[&id].child.as_ref().expect("the member runs").id();
+        let pid = self.pid(id);
         let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
         let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let kib = peak.and_then(|peak| peak.trim().split(' ').next()?.parse::<u64>().ok());

@@ -36,10 +36,15 @@ const ALLOWED: &[Row] = &[
     ("check", &[]),
     // `recipes` for the traits whose methods the client calls, and for locks; `pb` for a member's status.
     ("torture", &["client", "check", "env", "recipes", "pb"]),
+    // `recipes` for the same; `pb` for plain gRPC calls, and for a server that does nothing.
+    ("bench", &["client", "recipes", "pb"]),
     ("server", &["api", "node", "config", "telemetry"]),
     // `recipes` for the trait `KvApi`, whose methods the client calls; `pb` for a member's status, which
     // the client hands out as it came.
-    ("cli", &["client", "server", "check", "torture", "recipes", "config", "telemetry", "pb", "env"]),
+    (
+        "cli",
+        &["client", "server", "check", "torture", "bench", "recipes", "config", "telemetry", "pb", "env"],
+    ),
 ];
 
 /// What the crate root re-exports, and the module that it stands for.

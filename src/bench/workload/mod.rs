@@ -1,0 +1,98 @@
+//! What clients do. Each takes a turn, carries an operation out, and writes down what came of it.
+
+mod lock;
+mod points;
+mod scan;
+mod watch;
+
+use std::{
+    sync::{Arc, Mutex, atomic::AtomicU64},
+    time::{Duration, Instant},
+};
+
+use tokio::{task::JoinSet, time::sleep};
+
+pub(super) use self::watch::Watches;
+use super::{
+    BenchError,
+    keys::{Keys, Random},
+    options::{Options, Workload},
+    pace::{Pace, Window},
+    recorder::Recorder,
+    wire::{Failed, Wire},
+};
+
+/// A client whose operation failed pauses for so long: where nothing answers, failing must not become the
+/// load.
+const PAUSE: Duration = Duration::from_millis(10);
+
+/// What all clients of a run share.
+pub(super) struct Shared {
+    pub options: Options,
+    pub window: Window,
+    pub pace: Pace,
+    pub recorder: Recorder,
+    keys: Keys,
+    /// The next key of a bulk load.
+    next: AtomicU64,
+    /// When the lock was last let go of; nobody has got it since.
+    released: Mutex<Option<Instant>>,
+}
+
+impl Shared {
+    /// Of a run whose time begins now.
+    pub fn beginning_now(options: Options, keys: Keys) -> Shared {
+        let window = Window::beginning_now(options.load.warmup, options.load.duration);
+        Shared {
+            window,
+            pace: Pace::new(window, options.load.rate),
+            recorder: Recorder::new(window),
+            keys,
+            options,
+            next: AtomicU64::new(0),
+            released: Mutex::new(None),
+        }
+    }
+
+    /// Writes down what came of an operation that began then.
+    async fn done(&self, client: usize, began: Instant, result: Result<(), Failed>) {
+        self.recorder.record(client, began, result);
+        if result.is_err() {
+            sleep(PAUSE).await;
+        }
+    }
+}
+
+/// What a workload needs before its time begins: that watches have begun.
+///
+/// # Errors
+/// They have not.
+pub(super) async fn prepare(options: &Options, wires: &[Wire]) -> Result<Watches, BenchError> {
+    match options.workload {
+        Workload::Watch => Ok(watch::open(options, wires).await?),
+        _ => Ok(Watches::default()),
+    }
+}
+
+/// Lets all clients work, client `i` on connection `i` modulo their number. They end by themselves.
+pub(super) fn start(shared: &Arc<Shared>, wires: &[Wire], watches: Watches) -> JoinSet<()> {
+    let mut clients = JoinSet::new();
+    if shared.options.workload == Workload::Watch {
+        watch::start(shared, wires, watches, &mut clients);
+        return clients;
+    }
+    for (number, wire) in wires.iter().cycle().take(shared.options.load.clients as usize).enumerate() {
+        let (shared, wire) = (shared.clone(), wire.clone());
+        match shared.options.workload {
+            Workload::Scan => clients.spawn(scan::client(shared, wire, number)),
+            Workload::Lock => clients.spawn(lock::client(shared, wire, number)),
+            _ => clients.spawn(points::client(shared, wire, number)),
+        };
+    }
+    clients
+}
+
+/// Random numbers of a client's own.
+fn random(client: usize) -> Random {
+    Random::new((client as u64 + 1).wrapping_mul(0xd134_2543_de82_ef95))
+}

@@ -1,0 +1,36 @@
+//! Puts, gets, both, transactions of one key, and of many.
+
+use std::sync::{Arc, atomic::Ordering};
+
+use super::{Shared, random};
+use crate::bench::{
+    keys::Random,
+    options::Workload,
+    wire::{Failed, Wire},
+};
+
+/// One operation in so many of the mixed workload is a put.
+const MIXED_PUTS: u64 = 10;
+
+pub(super) async fn client(shared: Arc<Shared>, mut wire: Wire, number: usize) {
+    let mut random = random(number);
+    while let Some(began) = shared.pace.turn().await {
+        let result = operate(&shared, &mut wire, &mut random).await;
+        shared.done(number, began, result).await;
+    }
+}
+
+async fn operate(shared: &Shared, wire: &mut Wire, random: &mut Random) -> Result<(), Failed> {
+    let keys = &shared.keys;
+    match shared.options.workload {
+        Workload::Get => wire.get(keys.choose(random)).await,
+        Workload::Mixed if random.below(MIXED_PUTS) > 0 => wire.get(keys.choose(random)).await,
+        Workload::Txn => wire.put_all(vec![(keys.choose(random), keys.value(random))], true).await,
+        Workload::Bulk => {
+            let batch = shared.options.data.batch();
+            let first = shared.next.fetch_add(batch, Ordering::Relaxed);
+            wire.put_all(keys.run(first, batch, random), false).await
+        }
+        _ => wire.put(keys.choose(random), keys.value(random)).await,
+    }
+}
