@@ -1,6 +1,7 @@
 //! `torture`: arguments, progress in the terminal, and what came of it.
 
 use std::{
+    collections::BTreeSet,
     env,
     io::{self, IsTerminal, Write},
     path::PathBuf,
@@ -19,23 +20,24 @@ use super::{
 };
 use crate::{
     env::draw,
+    telemetry::{self, LogFormat},
     torture::{self, Kind, Live, Options, Part, Phase, Script, Summary},
 };
 
 /// Arguments of `torture`.
 #[derive(Debug, Args)]
 pub struct TortureArgs {
-    /// Members of the cluster that is started.
-    #[arg(long, default_value = "3", value_parser = ["3", "5"], value_name = "N")]
-    pub nodes: String,
+    /// Members of the cluster that is started: 3 or 5 [default: 3].
+    #[arg(long, value_parser = nodes, value_name = "N")]
+    pub nodes: Option<u64>,
     /// How long clients work while things go wrong.
     #[arg(long, default_value = "60s", value_parser = duration, value_name = "TIME")]
     pub duration: Duration,
     /// Draws the faults and what clients do [default: random, and printed].
     #[arg(long, value_name = "N")]
     pub seed: Option<u64>,
-    /// What goes wrong.
-    #[arg(long, default_value = "all", value_delimiter = ',', value_name = "KIND")]
+    /// What goes wrong [default: all; with --endpoints nothing].
+    #[arg(long, value_delimiter = ',', value_name = "KIND")]
     pub nemesis: Vec<String>,
     /// Faults that are written down, rather than drawn.
     #[arg(long, value_enum, conflicts_with = "nemesis", value_name = "SCRIPT")]
@@ -69,14 +71,31 @@ fn duration(text: &str) -> Result<Duration, String> {
     }
 }
 
-/// Names that were typed, or all.
-fn chosen<T: Clone + FromStr<Err = String>>(names: &[String], all: &[T]) -> Result<Vec<T>, Failure> {
-    match names {
-        [name] if name == "all" => Ok(all.to_vec()),
-        [name] if name == "none" => Ok(Vec::new()),
-        names => names.iter().map(|name| name.parse().map_err(Failure::Usage)).collect(),
+fn nodes(text: &str) -> Result<u64, String> {
+    match text {
+        "3" => Ok(3),
+        "5" => Ok(5),
+        _ => Err("it must be 3 or 5".to_owned()),
     }
 }
+
+/// Names that were typed; `all` stands for many, `none` for none.
+fn chosen<T: Copy + Ord + FromStr<Err = String>>(names: &[String], all: &[T]) -> Result<Vec<T>, Failure> {
+    let mut chosen = BTreeSet::new();
+    for name in names {
+        match name.as_str() {
+            "all" => chosen.extend(all),
+            "none" => {}
+            name => {
+                chosen.insert(name.parse().map_err(Failure::Usage)?);
+            }
+        }
+    }
+    Ok(chosen.into_iter().collect())
+}
+
+/// Operations that a run may aim at: what memory holds and a report shows.
+const OPERATIONS_MAX: u64 = 20_000_000;
 
 impl TortureArgs {
     fn options(&self, global: &GlobalArgs) -> Result<Options, Failure> {
@@ -86,15 +105,20 @@ impl TortureArgs {
         if parts.is_empty() {
             return Err(Failure::Usage("--workload names nothing to do".to_owned()));
         }
+        let nemeses = self.nemeses(&endpoints)?;
+        let aimed = self.duration.as_secs() * u64::from(self.rate);
+        if aimed > OPERATIONS_MAX {
+            let why = format!("the run aims at {aimed} operations: at most {OPERATIONS_MAX} are kept");
+            return Err(Failure::Usage(format!("{why}; lower --rate or --duration")));
+        }
         let command = env::args().skip(1).collect::<Vec<_>>().join(" ");
         Ok(Options {
             program,
-            // clap takes 3 and 5 only.
-            nodes: self.nodes.parse().unwrap_or(3),
+            nodes: self.nodes.unwrap_or(3),
             endpoints,
             duration: self.duration,
             seed: self.seed.unwrap_or_else(draw),
-            nemeses: chosen(&self.nemesis, &Kind::ALL)?,
+            nemeses,
             script: self.script.map(|script| match script {
                 ScriptName::Contrast => Script::Contrast,
                 ScriptName::Clock => Script::Clock,
@@ -107,6 +131,22 @@ impl TortureArgs {
     }
 }
 
+impl TortureArgs {
+    /// Nothing is done to a cluster that is not ours.
+    fn nemeses(&self, endpoints: &[String]) -> Result<Vec<Kind>, Failure> {
+        let all = ["all".to_owned()];
+        let own = endpoints.is_empty();
+        let names = if self.nemesis.is_empty() && own { &all[..] } else { &self.nemesis[..] };
+        let nemeses = chosen(names, &Kind::ALL)?;
+        if !own && (!nemeses.is_empty() || self.script.is_some() || self.nodes.is_some()) {
+            let why =
+                "--nemesis, --script and --nodes are for a cluster that is started here, not for --endpoints";
+            return Err(Failure::Usage(why.to_owned()));
+        }
+        Ok(nemeses)
+    }
+}
+
 /// `torture`
 pub(super) async fn torture(
     args: TortureArgs,
@@ -114,6 +154,7 @@ pub(super) async fn torture(
     out: &mut dyn Write,
 ) -> Result<Outcome, Failure> {
     let options = args.options(global)?;
+    telemetry::init(LogFormat::Human, Some("off,quorate::torture=warn")).map_err(Failure::Usage)?;
     let progress = Progress::new(&options);
     let mut signals = Signals::new()?;
     let run = torture::run(&options, |phase, live| progress.tell(phase, live));

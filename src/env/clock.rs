@@ -4,7 +4,7 @@ use std::{ops::Add, time::Duration};
 
 use rustix::time::{ClockId, clock_gettime};
 
-use super::skew::lead;
+use super::skew::shown;
 
 /// A moment on one machine's clock, since an arbitrary origin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,12 +52,7 @@ impl SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> Moment {
-        let time = SystemClock::read(ClockId::Boottime);
-        Moment(match lead() {
-            0 => time,
-            ahead @ 1.. => time + Duration::from_nanos(ahead.unsigned_abs()),
-            behind => time.saturating_sub(Duration::from_nanos(behind.unsigned_abs())),
-        })
+        Moment(shown(|| SystemClock::read(ClockId::Boottime)))
     }
 
     fn suspended(&self) -> Duration {

@@ -2,11 +2,13 @@
 //! machine's. For `quorate torture`, which shows what holds while clocks differ, and what does not once they
 //! differ by more than leases allow for.
 //!
-//! All clocks of the process are put wrong alike, timers and [`super::SystemClock`], as on a machine whose
-//! oscillator is off. The wall clock is not: nothing rests on it.
+//! Put wrong alike are Raft's moments and timers, and [`super::SystemClock`], as on a machine whose oscillator
+//! is off. Not put wrong are deadlines of requests and pauses between attempts, on which no promise rests, and
+//! the time for which a suspension voids the lease (`node::lease`), which is not tried together with this.
 
 use std::{
     fs,
+    ops::RangeInclusive,
     path::PathBuf,
     sync::{
         Mutex, PoisonError,
@@ -30,6 +32,8 @@ struct Skew {
     /// At `since`, the process was ahead by so many nanoseconds.
     lead: i64,
     since: Instant,
+    /// The latest time that was shown.
+    shown: Duration,
 }
 
 impl Skew {
@@ -39,13 +43,20 @@ impl Skew {
     }
 }
 
-/// By how many nanoseconds this process is ahead of its machine.
-pub(super) fn lead() -> i64 {
+/// What this process takes for the time, if the machine's clock shows `read()`. It never goes back.
+pub(super) fn shown(read: impl FnOnce() -> Duration) -> Duration {
     if !WRONG.load(Ordering::Relaxed) {
-        return 0;
+        return read();
     }
-    let skew = SKEW.lock().unwrap_or_else(PoisonError::into_inner);
-    skew.map_or(0, |skew| skew.lead_at(Instant::now()))
+    let mut skew = SKEW.lock().unwrap_or_else(PoisonError::into_inner);
+    let Some(skew) = skew.as_mut() else { return read() };
+    skew.shown = skew.shown.max(moved(read(), skew.lead_at(Instant::now())));
+    skew.shown
+}
+
+fn moved(time: Duration, lead: i64) -> Duration {
+    let by = Duration::from_nanos(lead.unsigned_abs());
+    if lead < 0 { time.saturating_sub(by) } else { time + by }
 }
 
 /// How fast this process's time passes.
@@ -61,15 +72,20 @@ fn set(rate: f64, jumped: Duration) {
     let mut skew = SKEW.lock().unwrap_or_else(PoisonError::into_inner);
     let (lead, before) = skew.map_or((0, Duration::ZERO), |skew| (skew.lead_at(now), skew.jumped));
     let jump = i64::try_from(jumped.saturating_sub(before).as_nanos()).unwrap_or(i64::MAX / 4);
-    *skew = Some(Skew { rate, jumped: jumped.max(before), lead: lead.saturating_add(jump), since: now });
+    let shown = skew.map_or(Duration::ZERO, |skew| skew.shown);
+    *skew =
+        Some(Skew { rate, jumped: jumped.max(before), lead: lead.saturating_add(jump), since: now, shown });
     WRONG.store(true, Ordering::Relaxed);
 }
 
-/// The process's time, of a moment that the machine's timers tell.
+/// The process's time, of a moment that the machine's timers tell. A later moment is never earlier.
 pub fn skewed(moment: tokio::time::Instant) -> tokio::time::Instant {
-    match lead() {
-        0 => moment,
-        ahead @ 1.. => moment + Duration::from_nanos(ahead.unsigned_abs()),
+    if !WRONG.load(Ordering::Relaxed) {
+        return moment;
+    }
+    let skew = SKEW.lock().unwrap_or_else(PoisonError::into_inner);
+    match skew.map_or(0, |skew| skew.lead_at(moment.into_std())) {
+        ahead @ 0.. => moment + Duration::from_nanos(ahead.unsigned_abs()),
         behind => moment.checked_sub(Duration::from_nanos(behind.unsigned_abs())).unwrap_or(moment),
     }
 }
@@ -78,7 +94,7 @@ pub fn skewed(moment: tokio::time::Instant) -> tokio::time::Instant {
 pub fn by_the_machine(time: Duration) -> Duration {
     match WRONG.load(Ordering::Relaxed) {
         false => time,
-        true => time.div_f64(rate().max(0.001)),
+        true => time.div_f64(rate()),
     }
 }
 
@@ -112,11 +128,14 @@ pub fn obey(path: PathBuf) {
     });
 }
 
+/// A clock that stands still would hold its timers for ever.
+const RATES: RangeInclusive<f64> = 0.05..=100.0;
+
 fn read(text: &str) -> Option<(f64, Duration)> {
     let (rate, jumped) = text.trim().split_once(' ')?;
     let rate: f64 = rate.parse().ok()?;
     let jumped = Duration::from_millis(jumped.parse().ok()?);
-    (rate.is_finite() && (0.0..=1000.0).contains(&rate)).then_some((rate, jumped))
+    RATES.contains(&rate).then_some((rate, jumped))
 }
 
 #[cfg(test)]
@@ -126,7 +145,7 @@ mod tests {
     #[test]
     fn a_slow_clock_falls_behind_and_a_jump_brings_it_ahead() {
         let since = Instant::now();
-        let skew = Skew { rate: 0.5, jumped: Duration::ZERO, lead: 0, since };
+        let skew = Skew { rate: 0.5, jumped: Duration::ZERO, lead: 0, since, shown: Duration::ZERO };
         let second = Duration::from_secs(1);
         assert_eq!(skew.lead_at(since + second), -500_000_000);
         let jumped = Skew { lead: 3_000_000_000, rate: 1.0, ..skew };
@@ -137,7 +156,7 @@ mod tests {
     fn a_file_names_a_rate_and_what_was_jumped() {
         assert_eq!(read("0.5 0\n"), Some((0.5, Duration::ZERO)));
         assert_eq!(read("1 3000"), Some((1.0, Duration::from_secs(3))));
-        for bad in ["", "1", "-1 0", "NaN 0", "1 -3", "fast 0"] {
+        for bad in ["", "1", "-1 0", "0 0", "NaN 0", "1 -3", "fast 0"] {
             assert_eq!(read(bad), None, "{bad:?}");
         }
     }

@@ -197,11 +197,13 @@ impl Node {
         }
     }
 
-    /// Hands leadership to the voter whose log reaches furthest, and waits until another member leads: its
-    /// id. Meanwhile requests that need a leader wait for one. This member stays, and may be elected again.
+    /// Hands leadership to the voter whose log reaches furthest, of those that were heard from lately, and
+    /// waits until another member leads: its id. Meanwhile requests that need a leader wait for one. This
+    /// member stays, and may be elected again.
     ///
     /// # Errors
-    /// [`Error::NotLeader`], if another leads; [`Error::NoLeader`], if nobody is known to lead after
+    /// [`Error::NotLeader`], if another leads; [`Error::NoQuorum`], if no other voter was heard from, and
+    /// [`Error::Invalid`], if there is none: this member leads on; [`Error::NoLeader`], if nobody is known to lead after
     /// `Config::election_timeout_max`: then the members elect, as they do when a leader is lost.
     pub async fn transfer_leadership(&self) -> Result<NodeId, Error> {
         self.inner.transfer_leadership().await

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use openraft::async_runtime::WatchReceiver;
+use openraft::async_runtime::{Instant as _, WatchReceiver};
 use tokio::time::{Instant, sleep, timeout_at};
 use tracing::{info, warn};
 
@@ -21,7 +21,9 @@ impl Inner {
         let drained_by = deadline - self.config.shutdown_timeout / END_SHARE;
         self.ready.send_replace(false);
         self.watches.close(Error::ShuttingDown);
-        self.hand_over(drained_by).await;
+        if let Err(error) = self.hand_over(drained_by).await {
+            info!(%error, "leadership is not handed over");
+        }
         self.admission.close();
         while !self.admission.is_idle() && Instant::now() < drained_by {
             sleep(POLL).await;
@@ -57,7 +59,7 @@ impl Inner {
         if !matches!(self.leader(), Leader::Me) {
             return Err(self.not_leader());
         }
-        self.hand_over(Instant::now() + self.config.election_timeout_max).await;
+        self.hand_over(Instant::now() + self.config.election_timeout_max).await?;
         match self.leader() {
             Leader::Other(id, _) => Ok(id),
             Leader::Me | Leader::Unknown => Err(Error::NoLeader),
@@ -66,12 +68,11 @@ impl Inner {
 
     /// Hands leadership to the voter that is furthest, and waits until somebody else leads. openraft refuses
     /// requests meanwhile and does not take it back by itself (hazard H7): hence the deadline.
-    async fn hand_over(&self, deadline: Instant) {
-        let Some(successor) = self.successor() else { return };
+    async fn hand_over(&self, deadline: Instant) -> Result<(), Error> {
+        let successor = self.successor()?;
         info!(successor, "handing leadership over");
-        if self.raft.trigger().transfer_leader(successor).await.is_err() {
-            return;
-        }
+        let handed = self.raft.trigger().transfer_leader(successor).await;
+        handed.map_err(|error| Error::Stopped(error.to_string()))?;
         let until = deadline.min(Instant::now() + self.config.election_timeout_max);
         let mut changes = self.leadership_changes();
         while Instant::now() < until && !matches!(self.leader(), Leader::Other(..)) {
@@ -80,18 +81,28 @@ impl Inner {
         if !matches!(self.leader(), Leader::Other(..)) {
             warn!(successor, "leadership was not taken over in time");
         }
+        Ok(())
     }
 
-    /// If this member leads: the voter whose log reaches furthest.
-    fn successor(&self) -> Option<NodeId> {
+    /// If this member leads: of the voters that it has heard from lately, the one whose log reaches furthest.
+    fn successor(&self) -> Result<NodeId, Error> {
         if !matches!(self.leader(), Leader::Me) {
-            return None;
+            return Err(self.not_leader());
         }
         let metrics = self.raft.metrics().borrow_watched().clone();
         let voters: Vec<NodeId> = metrics.membership_config.membership().voter_ids().collect();
+        let is_there = |id: &NodeId| {
+            let heard = metrics.heartbeat.as_ref().and_then(|heard| heard.get(id).copied().flatten());
+            heard.is_some_and(|heard| heard.elapsed() < self.config.election_timeout_max)
+        };
         let others = metrics.replication.iter().flatten();
-        let others = others.filter(|(id, _)| **id != metrics.id && voters.contains(id));
-        others.max_by_key(|(_, matched)| matched.as_ref().map(|at| at.index())).map(|(id, _)| *id)
+        let others = others.filter(|(id, _)| **id != metrics.id && voters.contains(id) && is_there(id));
+        let furthest = others.max_by_key(|(_, matched)| matched.as_ref().map(|at| at.index()));
+        match furthest {
+            Some((id, _)) => Ok(*id),
+            None if voters.len() < 2 => Err(Error::Invalid("there is no other voter to lead".to_owned())),
+            None => Err(Error::NoQuorum),
+        }
     }
 
     /// Log and state to disk. The log decides; a state that cannot be flushed is rebuilt.

@@ -87,6 +87,9 @@ pub enum TortureError {
     /// Something that was asked for makes no sense.
     #[error("{0}")]
     Invalid(String),
+    /// The run itself broke down.
+    #[error("{0}")]
+    Broken(String),
     /// The cluster did not answer.
     #[error(transparent)]
     Call(#[from] Error),

@@ -5,7 +5,6 @@ use std::{collections::BTreeMap, time::Duration};
 use futures::future::join_all;
 use tokio::time::{Instant, sleep};
 
-use super::TortureError;
 use crate::{
     Error,
     check::history::FinalState,
@@ -70,25 +69,34 @@ impl Onlooker {
         leads.map(|status| (status.id, status.header.map_or(0, |header| header.term))).max_by_key(|led| led.1)
     }
 
-    /// Waits until all members are ready at the same revision, and tells what each holds there.
+    /// Waits until all members are ready, and have reached the revision that the furthest of them had: that
+    /// revision. Others may go on writing.
     ///
     /// # Errors
     /// What is missing when the time has run out.
-    pub async fn converge(&self, patience: Duration) -> Result<Vec<FinalState>, TortureError> {
-        let until = Instant::now() + patience;
+    pub async fn converge(&self, patience: Duration) -> Result<Revision, String> {
+        let (until, mut wanted) = (Instant::now() + patience, None);
         loop {
-            let why = match self.same_revision().await {
-                Ok(revision) => return self.states(revision).await,
+            let why = match self.revisions().await {
+                Ok(revisions) => {
+                    let furthest = revisions.values().copied().max().unwrap_or_default();
+                    let wanted = *wanted.get_or_insert(furthest);
+                    if revisions.values().all(|revision| *revision >= wanted) {
+                        return Ok(wanted);
+                    }
+                    format!("revision {wanted} is wanted, of {revisions:?}")
+                }
                 Err(why) => why,
             };
             if Instant::now() >= until {
-                return Err(TortureError::Invalid(format!("not converged after {patience:?}: {why}")));
+                return Err(format!("the members have not converged after {patience:?}: {why}"));
             }
             sleep(Duration::from_millis(100)).await;
         }
     }
 
-    async fn same_revision(&self) -> Result<Revision, String> {
+    /// What each member has reached, if all are ready.
+    async fn revisions(&self) -> Result<BTreeMap<NodeId, Revision>, String> {
         let mut revisions = BTreeMap::new();
         for id in self.members.keys() {
             let status = self.status(*id).await.map_err(|error| format!("member {id}: {error}"))?;
@@ -97,14 +105,14 @@ impl Onlooker {
             }
             revisions.insert(*id, status.header.map_or(0, |header| header.revision));
         }
-        let first = revisions.values().next().copied().unwrap_or_default();
-        match revisions.values().all(|revision| *revision == first) {
-            true => Ok(first),
-            false => Err(format!("revisions by member: {revisions:?}")),
-        }
+        Ok(revisions)
     }
 
-    async fn states(&self, revision: Revision) -> Result<Vec<FinalState>, TortureError> {
+    /// What each member holds at a revision.
+    ///
+    /// # Errors
+    /// If one does not tell.
+    pub async fn states(&self, revision: Revision) -> Result<Vec<FinalState>, Error> {
         let mut states = Vec::new();
         for (id, addr) in &self.members {
             let hash = self.client.state_hash(addr, revision, within(30_000)).await?.hash;

@@ -38,6 +38,9 @@ struct Inner {
     live: Live,
 }
 
+/// Troubles that are kept; those that follow are more of the same.
+const TROUBLES_MAX: usize = 20;
+
 /// What can be told while a run goes on.
 #[derive(Clone, Debug, Default)]
 pub struct Live {
@@ -54,6 +57,10 @@ pub struct Live {
     pub faults: u64,
     /// See `faults`.
     pub landed: u64,
+    /// Members that ended though nobody ended them.
+    pub deaths: Vec<String>,
+    /// What went wrong with the run itself.
+    pub troubles: Vec<String>,
     /// The last leader, and its term.
     pub leader: Option<(u64, u64)>,
     /// Answered reads by level.
@@ -153,6 +160,19 @@ impl Recorder {
         let mut inner = self.inner();
         inner.write(|file| file.final_state(&state));
         inner.history.finals.push(state);
+    }
+
+    /// A member has ended though nobody ended it.
+    pub fn death(&self, how: String) {
+        self.inner().live.deaths.push(how);
+    }
+
+    /// Something went wrong with the run itself: whoever reads its outcome should know.
+    pub fn trouble(&self, what: String) {
+        let mut inner = self.inner();
+        if inner.live.troubles.len() < TROUBLES_MAX {
+            inner.live.troubles.push(what);
+        }
     }
 
     /// How it stands.

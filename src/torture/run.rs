@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    io::{BufWriter, Write},
     path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -20,7 +21,10 @@ use super::{
     summary::Summary,
     workload::Workload,
 };
-use crate::check::{self, Findings, History, history::About, report};
+use crate::{
+    check::{self, Findings, History, history::About, report},
+    env::draw,
+};
 
 /// What a run is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,23 +61,34 @@ pub async fn run(options: &Options, tell: impl Fn(Phase, &Live) + Send) -> Resul
     tell(Phase::Starting, &Live::default());
     let field = Field::prepare(options).await?;
     let file = options.out.join("history.jsonl");
-    let recorder =
-        Recorder::create(&file, about(options)).map_err(TortureError::io("cannot create the history"))?;
+    let about = about(options, field.onlooker.ids().len());
+    let recorder = Recorder::create(&file, about).map_err(TortureError::io("cannot create the history"))?;
     let recorder = Arc::new(recorder);
     field.faults(options, &recorder, &tell).await?;
     tell(Phase::Converging, &recorder.live());
-    let converged = field.converge(options, &recorder).await;
+    let ending = field.end(options, &recorder).await;
     tell(Phase::Judging, &recorder.live());
     drop(field);
     let recorder = Arc::into_inner(recorder)
-        .ok_or_else(|| TortureError::Invalid("something still records after the end".to_owned()))?;
+        .ok_or_else(|| TortureError::Broken("something still records after the end".to_owned()))?;
     let live = recorder.live();
     let history = recorder.finish().map_err(TortureError::io("the history could not be written"))?;
     let (history, findings) = judge(history).await?;
     write_report(&options.out, &history, &findings)?;
-    let summary = Summary::new(options, (&history, &findings), (&live, converged));
+    let summary = Summary::new(options, (&history, &findings), (&live, ending));
     summary.write(&options.out.join("summary.json")).map_err(TortureError::io("cannot write the summary"))?;
     Ok(summary)
+}
+
+/// How a run ended, besides what its history tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// All members came to the same point, and everything was read.
+    Converged,
+    /// They did not: that is promised, once everything is healed.
+    Diverged(String),
+    /// It could not be seen.
+    Unseen(String),
 }
 
 /// The cluster of a run: our own, or somebody's.
@@ -82,13 +97,16 @@ struct Field {
     cluster: Option<nemesis::Shared>,
     onlooker: Onlooker,
     endpoints: Vec<String>,
+    /// Names this run in every key, so that it does not meet the keys of another.
+    tag: String,
 }
 
 impl Field {
     async fn prepare(options: &Options) -> Result<Field, TortureError> {
+        let tag = format!("{:08x}", draw() as u32);
         if !options.endpoints.is_empty() {
             let onlooker = Onlooker::of(&options.endpoints).await?;
-            return Ok(Field { cluster: None, onlooker, endpoints: options.endpoints.clone() });
+            return Ok(Field { cluster: None, onlooker, endpoints: options.endpoints.clone(), tag });
         }
         let spec = Spec {
             program: options.program.clone(),
@@ -99,7 +117,7 @@ impl Field {
         };
         let cluster = Cluster::start(spec).await?;
         let (onlooker, endpoints) = (cluster.onlooker().clone(), cluster.endpoints());
-        Ok(Field { cluster: Some(Arc::new(Mutex::new(cluster))), onlooker, endpoints })
+        Ok(Field { cluster: Some(Arc::new(Mutex::new(cluster))), onlooker, endpoints, tag })
     }
 
     fn workload(&self, options: &Options) -> Workload {
@@ -109,6 +127,7 @@ impl Field {
             seed: options.seed,
             endpoints: self.endpoints.clone(),
             nodes: self.onlooker.ids(),
+            tag: self.tag.clone(),
         }
     }
 
@@ -128,6 +147,9 @@ impl Field {
         let stage = self.cluster.clone().map(stage);
         let mut faults = JoinSet::new();
         if let Some(stage) = stage.clone() {
+            let looking = stage.clone();
+            let deaths = async move { looking.look_for_deaths().await };
+            tasks.spawn(stop.clone().run_until_cancelled_owned(deaths).map(drop));
             let plan = match options.script {
                 Some(script) => Plan::of(script, options.duration),
                 None => Plan::draw(&options.nemeses, options.duration, options.seed),
@@ -136,23 +158,42 @@ impl Field {
         }
         until(recorder, options.duration, |live| tell(Phase::Faults, live)).await;
         heal.cancel();
-        while faults.join_next().await.is_some() {}
+        while let Some(ended) = faults.join_next().await {
+            ended.map_err(broken)?;
+        }
         if let Some(stage) = &stage {
             stage.put_right().await;
         }
         until(recorder, recorder.elapsed() + HEALED, |live| tell(Phase::Healing, live)).await;
         stop.cancel();
-        while tasks.join_next().await.is_some() {}
+        while let Some(ended) = tasks.join_next().await {
+            ended.map_err(broken)?;
+        }
         Ok(())
     }
 
-    /// All members come to the same state, and the last reads see it. What is missing is told.
-    async fn converge(&self, options: &Options, recorder: &Arc<Recorder>) -> Result<(), TortureError> {
-        let states = self.onlooker.converge(CONVERGED_WITHIN).await?;
-        self.workload(options).last_reads(recorder).await?;
-        states.into_iter().for_each(|state| recorder.final_state(state));
-        Ok(())
+    /// All members come to the same state, and the last reads see it.
+    async fn end(&self, options: &Options, recorder: &Arc<Recorder>) -> Ending {
+        let revision = match self.onlooker.converge(CONVERGED_WITHIN).await {
+            Ok(revision) => revision,
+            Err(why) => return Ending::Diverged(why),
+        };
+        let states = self.onlooker.states(revision).await;
+        let read = self.workload(options).last_reads(recorder).await;
+        match (states, read) {
+            (Ok(states), Ok(())) => {
+                states.into_iter().for_each(|state| recorder.final_state(state));
+                Ending::Converged
+            }
+            (Err(error), _) => Ending::Unseen(format!("not all hashes could be seen: {error}")),
+            (_, Err(error)) => Ending::Unseen(format!("not everything could be read in the end: {error}")),
+        }
     }
+}
+
+/// A part of the run that broke down: what is left of it says less than it seems to.
+fn broken(error: tokio::task::JoinError) -> TortureError {
+    TortureError::Broken(format!("a part of the run broke down: {error}"))
 }
 
 /// Takes down who leads.
@@ -164,8 +205,9 @@ async fn observe(onlooker: Onlooker, recorder: Arc<Recorder>) {
     }
 }
 
-/// What makes rare things frequent: snapshots and purges all the time.
-const FLAGS: [&str; 4] = ["--snapshot-log-bytes", "64KiB", "--log-entries-kept", "100"];
+/// What makes rare things frequent: snapshots and purges all the time; and disks may be small.
+const FLAGS: [&str; 6] =
+    ["--snapshot-log-bytes", "64KiB", "--log-entries-kept", "100", "--free-bytes-min", "32MiB"];
 
 fn prepare(out: &Path) -> Result<(), TortureError> {
     fs::create_dir_all(out).map_err(TortureError::io("cannot create the directory"))?;
@@ -178,15 +220,15 @@ fn prepare(out: &Path) -> Result<(), TortureError> {
     }
 }
 
-fn about(options: &Options) -> About {
+fn about(options: &Options, nodes: usize) -> About {
     About {
         quorate_history: 1,
-        title: format!("torture, {} members, {:?}", options.nodes, options.duration),
+        title: format!("torture, {nodes} members, {:?}", options.duration),
         command: options.command.clone(),
         started: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         seed: Some(options.seed),
-        nodes: Some(options.nodes),
-        clock_bound: Some(CLOCK_BOUND),
+        nodes: Some(nodes as u64),
+        clock_bound: options.endpoints.is_empty().then_some(CLOCK_BOUND),
         complete: false,
     }
 }
@@ -204,11 +246,12 @@ async fn judge(history: History) -> Result<(History, Findings), TortureError> {
         let findings = check::check(&history, &check::Options::default());
         (history, findings)
     });
-    judged.await.map_err(|error| TortureError::Invalid(format!("the judge failed: {error}")))
+    judged.await.map_err(|error| TortureError::Broken(format!("the judge failed: {error}")))
 }
 
 fn write_report(out: &Path, history: &History, findings: &Findings) -> Result<(), TortureError> {
     let failed = |error| TortureError::io("cannot write the report")(error);
     let file = fs::File::create(out.join("report.html")).map_err(failed)?;
-    report::write(history, findings, &mut std::io::BufWriter::new(file)).map_err(failed)
+    let mut file = BufWriter::new(file);
+    report::write(history, findings, &mut file).and_then(|()| file.flush()).map_err(failed)
 }

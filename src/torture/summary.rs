@@ -8,7 +8,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Options, TortureError, recorder::Live};
+use super::{Options, recorder::Live, run::Ending};
 use crate::check::{
     Findings, History, Verdict,
     history::{Action, Operation},
@@ -89,7 +89,7 @@ impl Summary {
     pub fn new(
         options: &Options,
         (history, findings): (&History, &Findings),
-        (live, converged): (&Live, Result<(), TortureError>),
+        (live, ending): (&Live, Ending),
     ) -> Summary {
         let mut summary = Summary {
             verdict: Outcome::Ok,
@@ -103,8 +103,8 @@ impl Summary {
             violations: findings.tiers.values().map(|tier| tier.violations).sum(),
             assumptions: history.faults.iter().filter_map(|fault| fault.breaks.clone()).collect(),
             levels: levels(history, findings),
-            lost_without_fencing: lost(history, "lock/unfenced-counter"),
-            lost_with_fencing: lost(history, "lock/fenced-counter"),
+            lost_without_fencing: lost(history, "/unfenced-counter"),
+            lost_with_fencing: lost(history, "/fenced-counter"),
             out: options.out.clone(),
         };
         for fault in &history.faults {
@@ -113,42 +113,31 @@ impl Summary {
             let counts = summary.faults_by_kind.entry(kind.unwrap_or_default()).or_default();
             *counts = (counts.0 + 1, counts.1 + u64::from(fault.landed));
         }
-        summary.decide(options, findings.verdict(), converged.err());
+        summary.decide(findings.verdict(), (live, ending), void(options, history, live));
         summary
     }
 
-    fn decide(&mut self, options: &Options, judged: Verdict, diverged: Option<TortureError>) {
-        let void = self.void(options);
+    /// From what is worst to what is best.
+    fn decide(&mut self, judged: Verdict, (live, ending): (&Live, Ending), void: Vec<String>) {
+        let lost = self.lost_with_fencing.unwrap_or(0);
+        let diverged = matches!(ending, Ending::Diverged(_));
         self.verdict = match judged {
             Verdict::Violated => Outcome::Violated,
-            _ if diverged.is_some() || self.lost_with_fencing.is_some_and(|lost| lost > 0) => {
-                Outcome::Violated
-            }
+            _ if diverged || lost > 0 || !live.deaths.is_empty() => Outcome::Violated,
             _ if !void.is_empty() => Outcome::Void,
             Verdict::Unknown => Outcome::Unknown,
+            Verdict::Ok if matches!(ending, Ending::Unseen(_)) => Outcome::Unknown,
             Verdict::Ok => Outcome::Ok,
         };
-        self.violations += u64::from(diverged.is_some());
-        self.reasons.extend(diverged.map(|error| error.to_string()));
-        if let Some(lost @ 1..) = self.lost_with_fencing {
-            self.violations += lost;
+        self.violations += u64::from(diverged) + lost + live.deaths.len() as u64;
+        if let Ending::Diverged(why) | Ending::Unseen(why) = ending {
+            self.reasons.push(why);
+        }
+        if lost > 0 {
             self.reasons.push(format!("{lost} guarded increments were acknowledged and are lost"));
         }
+        self.reasons.extend(live.deaths.iter().chain(&live.troubles).cloned());
         self.reasons.extend(void);
-    }
-
-    /// Why the run says nothing.
-    fn void(&self, options: &Options) -> Vec<String> {
-        let mut why = Vec::new();
-        let wanted = options.duration.as_secs() * OPERATIONS_PER_SECOND_MIN;
-        if self.operations < wanted {
-            why.push(format!("too little traffic: {} operations, {wanted} are wanted", self.operations));
-        }
-        let ours = options.endpoints.is_empty() && !(options.nemeses.is_empty() && options.script.is_none());
-        if ours && self.faults_landed * 2 < self.faults.max(1) {
-            why.push(format!("faults that hit nothing: {} of {} landed", self.faults_landed, self.faults));
-        }
-        why
     }
 
     /// Leaves it in a file.
@@ -158,6 +147,24 @@ impl Summary {
     pub fn write(&self, path: &Path) -> io::Result<()> {
         fs::write(path, serde_json::to_string_pretty(self)?)
     }
+}
+
+/// Why the run says nothing.
+fn void(options: &Options, history: &History, live: &Live) -> Vec<String> {
+    let mut why = Vec::new();
+    let wanted = options.duration.as_secs() * OPERATIONS_PER_SECOND_MIN;
+    if live.ok < wanted {
+        why.push(format!("too little traffic: {} answered operations, {wanted} are wanted", live.ok));
+    }
+    let faulty = options.endpoints.is_empty() && !(options.nemeses.is_empty() && options.script.is_none());
+    if faulty && live.landed * 2 < live.faults.max(1) {
+        why.push(format!("faults that hit nothing: {} of {} landed", live.landed, live.faults));
+    }
+    let done = history.operations.iter().filter(|operation| operation.is_ok());
+    let done: BTreeSet<&str> = done.filter_map(|operation| operation.part.as_deref()).collect();
+    let idle = options.parts.iter().map(|part| part.name()).filter(|part| *part != "watch");
+    why.extend(idle.filter(|part| !done.contains(part)).map(|part| format!("{part} did nothing")));
+    why
 }
 
 fn levels(history: &History, findings: &Findings) -> BTreeMap<&'static str, LevelCounts> {
@@ -182,22 +189,18 @@ fn levels(history: &History, findings: &Findings) -> BTreeMap<&'static str, Leve
     levels
 }
 
-/// Acknowledged increments of a counter that its last value does not count.
+/// Acknowledged increments of a counter that its last value does not count. `None`: there were none, or the
+/// counter was not read in the end.
 fn lost(history: &History, counter: &str) -> Option<u64> {
-    let (mut increments, mut last) = (0u64, None);
-    for operation in &history.operations {
-        if increments_of(operation, counter) {
-            increments += 1;
-        }
-        last = value_of(operation, counter).or(last);
-    }
-    (increments > 0).then(|| increments.saturating_sub(last.unwrap_or(0)))
+    let increments = history.operations.iter().filter(|operation| increments(operation, counter)).count();
+    let last = history.operations.iter().rev().find_map(|operation| value_of(operation, counter))?;
+    (increments > 0).then(|| (increments as u64).saturating_sub(last))
 }
 
-fn increments_of(operation: &Operation, counter: &str) -> bool {
+fn increments(operation: &Operation, counter: &str) -> bool {
     let done = match &operation.action {
-        Action::Write { key, .. } => **key == *counter,
-        Action::Guarded { key, done, .. } => **key == *counter && *done == Some(true),
+        Action::Write { key, .. } => key.ends_with(counter),
+        Action::Guarded { key, done, .. } => key.ends_with(counter) && *done == Some(true),
         _ => false,
     };
     done && operation.is_ok()
@@ -206,6 +209,6 @@ fn increments_of(operation: &Operation, counter: &str) -> bool {
 /// The counter, as a last read saw it.
 fn value_of(operation: &Operation, counter: &str) -> Option<u64> {
     let Action::Range { found: Some(found), .. } = &operation.action else { return None };
-    let (_, found) = found.iter().find(|(key, _)| **key == *counter)?;
+    let (_, found) = found.iter().find(|(key, _)| key.ends_with(counter))?;
     found.value.split(' ').next()?.parse().ok()
 }

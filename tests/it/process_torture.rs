@@ -134,7 +134,7 @@ fn what_makes_no_sense_is_refused() {
         (["--nemesis", "earthquake"], "is no nemesis: all, none, kill"),
         (["--workload", "gossip"], "is no workload: all, register"),
         (["--duration", "1s"], "between 5s and 1day"),
-        (["--nodes", "4"], "possible values: 3, 5"),
+        (["--nodes", "4"], "it must be 3 or 5"),
         (["--consistency", "lease"], "means nothing to torture"),
     ] {
         let refused = cli::run(&[&["torture", "--out", "x"], &arguments[..]].concat()).expect(2);

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, HashMap};
 use super::{Breach, Judge, Known, WRITE, level, promise, told};
 use crate::check::{
     effect::{self, Effect},
-    history::{Fault, FaultKind, Operation},
+    history::Operation,
 };
 use crate::types::Level;
 
@@ -99,32 +99,19 @@ fn rise<'a>(
     }
 }
 
-/// Counts whether a session that asks one member again is answered as of no earlier revision. While the
-/// member runs that is promised at every level.
+/// Counts whether a session that asks one member again is answered as of no earlier revision. That is
+/// promised at every level, also across the member's restarts.
 pub fn per_member(judge: &mut Judge<'_, '_>) {
     let index = judge.index;
-    let ends = |fault: &&Fault| {
-        use FaultKind::{Corrupt, Kill, KillAll, Restart, RollingRestart};
-        matches!(fault.kind, Kill | KillAll | Restart | RollingRestart | Corrupt)
-    };
-    let ends: Vec<&Fault> = index.history.faults.iter().filter(ends).collect();
     let mut order: Vec<&Operation> = index.history.operations.iter().filter(|one| told(one)).collect();
     order.sort_by_key(|operation| (operation.call, operation.ret, operation.index));
     let mut last: HashMap<(u64, u64), Known<'_>> = HashMap::new();
     for read in order {
         let Some(node) = read.seen.map(|seen| seen.node).filter(|node| *node > 0) else { continue };
-        let known = last.get(&(read.session, node)).copied().filter(|(_, by)| by.ret <= read.call);
-        let restarted = |(_, by): Known<'_>| {
-            ends.iter().any(|fault| {
-                let is_there = fault.nodes.is_empty() || fault.nodes.contains(&node);
-                is_there && fault.from <= read.ret && fault.to.is_none_or(|to| to >= by.call)
-            })
-        };
-        let known = known.filter(|known| !restarted(*known));
-        compare_member(judge, read, known);
+        let known = last.get(&(read.session, node)).copied();
+        compare_member(judge, read, known.filter(|(_, by)| by.ret <= read.call));
         let entry = last.entry((read.session, node)).or_insert((read.revision(), read));
-        // After a restart it may count anew.
-        if known.is_none_or(|(revision, _)| read.revision() >= revision) {
+        if read.revision() >= entry.0 {
             *entry = (read.revision(), read);
         }
     }
@@ -137,7 +124,7 @@ fn compare_member<'a>(judge: &mut Judge<'a, '_>, read: &'a Operation, known: Opt
     if read.revision() < revision {
         let why = format!(
             "it was answered as of revision {} by the member that had answered its session as of revision \
-             {revision} before, and ran all the time",
+             {revision} before",
             read.revision()
         );
         let others = vec![by.index];

@@ -95,11 +95,6 @@ impl LogStore {
         completed(|done| self.log.sync(done)).await
     }
 
-    /// Whether the log goes as far as `id`, whatever it holds there.
-    pub fn reaches(&self, id: LogId) -> bool {
-        self.log.state().last.is_some_and(|last| last.index >= id.index())
-    }
-
     /// Bytes of the log on disk.
     pub fn size(&self) -> u64 {
         self.log.size()

@@ -15,9 +15,10 @@ const BALLAST: &str = "ballast";
 pub struct SmallDisk(PathBuf);
 
 impl SmallDisk {
-    /// Mounts one of 1 GiB. `None` where that is not allowed.
+    /// Mounts one of 512 MiB. `None` where that is not allowed.
     pub fn mount(at: &Path) -> Option<SmallDisk> {
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", "size=1g", "tmpfs"]).arg(at).output();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=512m", "tmpfs"]).arg(at).output();
         mounted.is_ok_and(|output| output.status.success()).then(|| SmallDisk(at.to_owned()))
     }
 

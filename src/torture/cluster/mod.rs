@@ -6,10 +6,17 @@ pub mod ports;
 mod process;
 pub mod proxy;
 
-use std::{collections::BTreeMap, fs, io, path::PathBuf, process::Command, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    io::{self, Read, Seek, SeekFrom},
+    path::PathBuf,
+    process::Command,
+    time::Duration,
+};
 
-pub use self::disk::SmallDisk;
-use self::{process::Process, proxy::Network};
+use self::proxy::Network;
+pub use self::{disk::SmallDisk, process::Process};
 use super::{TortureError, onlooker::Onlooker};
 use crate::{env::CLOCK_VARIABLE, types::NodeId};
 
@@ -26,7 +33,7 @@ pub struct Spec {
     pub program: PathBuf,
     /// Members, with the ids 1, 2, ….
     pub nodes: u64,
-    /// Logs and configurations go here, and data unless `data` says otherwise.
+    /// Each member's log, configuration and data go here.
     pub dir: PathBuf,
     /// More flags for every `serve`.
     pub flags: Vec<String>,
@@ -102,15 +109,29 @@ impl Cluster {
     /// # Errors
     /// If the file that the member obeys cannot be written.
     pub fn set_clock(&self, id: NodeId, rate: f64, jumped: Duration) -> Result<(), TortureError> {
-        let file = self.spec.dir.join(format!("node-{id}")).join(CLOCK);
-        let text = format!("{rate} {}\n", jumped.as_millis());
-        fs::write(file, text).map_err(TortureError::io("cannot set a clock"))
+        let dir = self.spec.dir.join(format!("node-{id}"));
+        let (new, text) = (dir.join("clock.new"), format!("{rate} {}\n", jumped.as_millis()));
+        let set = fs::write(&new, text).and_then(|()| fs::rename(new, dir.join(CLOCK)));
+        set.map_err(TortureError::io("cannot set a clock"))
     }
 
-    /// What a member has said since it was first started.
-    pub fn log(&self, id: NodeId) -> String {
-        let bytes = fs::read(self.spec.dir.join(format!("node-{id}")).join("log")).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
+    /// How much a member has said since it was first started, in bytes.
+    pub fn log_length(&self, id: NodeId) -> u64 {
+        fs::metadata(self.log_file(id)).map_or(0, |log| log.len())
+    }
+
+    /// What a member has said behind so many bytes.
+    pub fn log_behind(&self, id: NodeId, offset: u64) -> String {
+        let mut text = Vec::new();
+        let read = fs::File::open(self.log_file(id)).and_then(|mut log| {
+            log.seek(SeekFrom::Start(offset))?;
+            log.read_to_end(&mut text)
+        });
+        read.map_or(String::new(), |_| String::from_utf8_lossy(&text).into_owned())
+    }
+
+    fn log_file(&self, id: NodeId) -> PathBuf {
+        self.spec.dir.join(format!("node-{id}")).join("log")
     }
 
     /// Whether a member's process runs; one that has ended by itself does not.
@@ -153,16 +174,9 @@ impl Cluster {
     /// Waits until a member says that it is ready: it has applied what was committed, and knows a leader.
     ///
     /// # Errors
-    /// If it does not within a minute.
-    pub async fn wait_ready(&mut self, id: NodeId) -> Result<(), TortureError> {
-        self.ready_within(id, READY_WITHIN).await
-    }
-
-    /// As [`Cluster::wait_ready`], with another patience.
-    ///
-    /// # Errors
-    /// If it does not in time; at once if its process ends meanwhile.
-    pub async fn ready_within(&mut self, id: NodeId, within: Duration) -> Result<(), TortureError> {
+    /// If it does not within a minute; at once if its process ends meanwhile.
+    async fn wait_ready(&mut self, id: NodeId) -> Result<(), TortureError> {
+        let within = READY_WITHIN;
         let until = tokio::time::Instant::now() + within;
         loop {
             let why = match self.onlooker.status(id).await {
@@ -188,17 +202,21 @@ impl Cluster {
         process.kill().map_err(TortureError::io(&format!("cannot kill member {id}")))
     }
 
-    /// Asks a member to end (SIGTERM), and waits for that as long as its configuration allows. Whether it
-    /// ended by itself with exit code 0.
-    ///
-    /// # Errors
-    /// If the signal cannot be sent.
-    pub async fn stop(&mut self, id: NodeId) -> Result<bool, TortureError> {
-        let Some(mut process) = self.member(id)?.process.take() else { return Ok(false) };
-        process
-            .stop(Duration::from_secs(15))
-            .await
-            .map_err(TortureError::io(&format!("cannot stop member {id}")))
+    /// Hands a member's process out: who has it can wait for its end without holding the cluster.
+    pub fn take(&mut self, id: NodeId) -> Option<Process> {
+        self.members.get_mut(&id)?.process.take()
+    }
+
+    /// The members whose process has ended though nobody ended it, and how. Each is told once.
+    pub fn died(&mut self) -> Vec<(NodeId, String)> {
+        let mut died = Vec::new();
+        for (id, member) in &mut self.members {
+            if let Some(how) = member.process.as_mut().and_then(Process::ended) {
+                member.process = None;
+                died.push((*id, how));
+            }
+        }
+        died
     }
 
     /// Freezes a member. Whether it is seen to stand still.

@@ -27,6 +27,11 @@ impl Process {
         matches!(self.0.try_wait(), Ok(None))
     }
 
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<String> {
+        self.0.try_wait().ok()?.map(|status| status.to_string())
+    }
+
     /// SIGKILL. Whether it ran until then.
     pub fn kill(&mut self) -> io::Result<bool> {
         let ran = self.is_alive();

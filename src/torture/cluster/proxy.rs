@@ -106,8 +106,8 @@ impl Weather {
     }
 }
 
-/// What the proxies have done, in pieces of bytes or connections. What does not grow while a trouble is
-/// imposed shows that the trouble hit nothing.
+/// What was done to one direction, in pieces of bytes or connections. What does not grow while a trouble is
+/// imposed on it shows that the trouble hit nothing.
 #[derive(Debug, Default)]
 pub struct Traffic {
     carried: AtomicU64,
@@ -134,7 +134,7 @@ pub struct Network {
     weather: watch::Sender<Weather>,
     /// Where `from` must dial to reach `to`.
     detours: BTreeMap<Direction, String>,
-    traffic: Arc<Traffic>,
+    traffic: BTreeMap<Direction, Arc<Traffic>>,
     _tasks: JoinSet<()>,
 }
 
@@ -152,11 +152,14 @@ impl Network {
         let pairs = pairs.filter(|((from, to), _)| from != to);
         let targets = pairs.chain(members.iter().map(|(to, addr)| ((CLIENTS, *to), addr)));
         let (weather, _) = watch::channel(Weather::default());
-        let (mut detours, mut tasks, traffic) = (BTreeMap::new(), JoinSet::new(), Arc::<Traffic>::default());
+        let (mut detours, mut tasks, mut traffic) = (BTreeMap::new(), JoinSet::new(), BTreeMap::new());
         for (direction, target) in targets {
             let listener = TcpListener::bind("127.0.0.1:0").await?;
             detours.insert(direction, listener.local_addr()?.to_string());
-            let link = Link { direction, target: target.clone(), traffic: traffic.clone() };
+            let mut of = |direction| Arc::<Traffic>::clone(traffic.entry(direction).or_default());
+            let there = Way { direction, traffic: of(direction) };
+            let back = Way { direction: (direction.1, direction.0), traffic: of((direction.1, direction.0)) };
+            let link = Link { there, back, target: target.clone() };
             tasks.spawn(serve(listener, link, weather.subscribe()));
         }
         Ok(Network { weather, detours, traffic, _tasks: tasks })
@@ -174,11 +177,17 @@ impl Network {
         self.detours.get(&(CLIENTS, member)).map(String::as_str)
     }
 
-    /// What was done so far.
-    pub fn counted(&self) -> Counted {
+    /// What was done so far, to these directions together.
+    pub fn counted(&self, directions: &[Direction]) -> Counted {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        let Traffic { carried, held, delayed, lost } = &*self.traffic;
-        Counted { carried: count(carried), held: count(held), delayed: count(delayed), lost: count(lost) }
+        let mut sum = Counted::default();
+        for traffic in directions.iter().filter_map(|direction| self.traffic.get(direction)) {
+            sum.carried += count(&traffic.carried);
+            sum.held += count(&traffic.held);
+            sum.delayed += count(&traffic.delayed);
+            sum.lost += count(&traffic.lost);
+        }
+        sum
     }
 
     /// Makes something wrong with some directions, until it is lifted.
@@ -235,18 +244,20 @@ impl Network {
 /// The connections that one place makes to another.
 #[derive(Clone)]
 struct Link {
-    direction: Direction,
+    there: Way,
+    back: Way,
     /// Where the other really listens.
     target: String,
+}
+
+/// One direction of a link.
+#[derive(Clone)]
+struct Way {
+    direction: Direction,
     traffic: Arc<Traffic>,
 }
 
-impl Link {
-    fn back(&self) -> Link {
-        let (from, to) = self.direction;
-        Link { direction: (to, from), ..self.clone() }
-    }
-
+impl Way {
     /// Waits until the bytes of this direction pass.
     async fn passes(&self, weather: &mut watch::Receiver<Weather>) -> io::Result<()> {
         if weather.borrow().is_cut(self.direction) {
@@ -273,23 +284,22 @@ async fn serve(listener: TcpListener, link: Link, weather: watch::Receiver<Weath
 
 /// One connection, until either side ends it, or it is reset.
 async fn connect(near: TcpStream, link: Link, mut weather: watch::Receiver<Weather>) {
-    let resets = weather.borrow().resets(link.direction);
+    let resets = weather.borrow().resets(link.there.direction);
     let mut reset = weather.clone();
     tokio::select! {
         _ = carry(near, &link, &mut weather) => {}
-        _ = reset.wait_for(|weather| weather.resets(link.direction) != resets) => {
-            link.traffic.lost.fetch_add(1, Ordering::Relaxed);
+        _ = reset.wait_for(|weather| weather.resets(link.there.direction) != resets) => {
+            link.there.traffic.lost.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
 
 async fn carry(near: TcpStream, link: &Link, weather: &mut watch::Receiver<Weather>) -> io::Result<()> {
-    let back = link.back();
     // A handshake needs both directions.
-    link.passes(weather).await?;
-    back.passes(weather).await?;
+    link.there.passes(weather).await?;
+    link.back.passes(weather).await?;
     let far = TcpStream::connect(&link.target).await?;
-    link.traffic.carried.fetch_add(1, Ordering::Relaxed);
+    let number = link.there.traffic.carried.fetch_add(1, Ordering::Relaxed);
     // Without it the proxies would add 40 ms to small messages.
     near.set_nodelay(true)?;
     far.set_nodelay(true)?;
@@ -297,8 +307,8 @@ async fn carry(near: TcpStream, link: &Link, weather: &mut watch::Receiver<Weath
     let (far_read, far_write) = far.into_split();
     // The first side that ends takes the other along: a dead process must look dead.
     tokio::select! {
-        ended = copy(near_read, far_write, link, weather.clone()) => ended,
-        ended = copy(far_read, near_write, &back, weather.clone()) => ended,
+        ended = copy(near_read, far_write, (&link.there, number), weather.clone()) => ended,
+        ended = copy(far_read, near_write, (&link.back, number), weather.clone()) => ended,
     }
 }
 
@@ -315,11 +325,12 @@ type OnTheWay = (Instant, Vec<u8>);
 async fn copy(
     source: impl AsyncRead + Unpin,
     sink: impl AsyncWrite + Unpin,
-    link: &Link,
+    (way, number): (&Way, u64),
     weather: watch::Receiver<Weather>,
 ) -> io::Result<()> {
     let (depart, arrive) = mpsc::channel(ON_THE_WAY_MAX);
-    tokio::try_join!(send_off(source, depart, link, weather.clone()), deliver(sink, arrive, link, weather),)?;
+    let sent = send_off(source, depart, (way, number), weather.clone());
+    tokio::try_join!(sent, deliver(sink, arrive, way, weather))?;
     Ok(())
 }
 
@@ -327,11 +338,12 @@ async fn copy(
 async fn send_off(
     mut source: impl AsyncRead + Unpin,
     depart: mpsc::Sender<OnTheWay>,
-    link: &Link,
+    (link, number): (&Way, u64),
     weather: watch::Receiver<Weather>,
 ) -> io::Result<()> {
     // What is lost is not part of a run's plan: it depends on when bytes come.
-    let mut rng = SmallRng::seed_from_u64(link.direction.0 ^ link.direction.1.rotate_left(32));
+    let (from, to) = link.direction;
+    let mut rng = SmallRng::seed_from_u64(from ^ to.rotate_left(32) ^ number.rotate_left(16));
     let (mut busy_until, mut last) = (Instant::now(), Instant::now());
     loop {
         let mut buffer = Vec::with_capacity(PIECE_BYTES);
@@ -363,7 +375,7 @@ async fn send_off(
 async fn deliver(
     mut sink: impl AsyncWrite + Unpin,
     mut arrive: mpsc::Receiver<OnTheWay>,
-    link: &Link,
+    link: &Way,
     mut weather: watch::Receiver<Weather>,
 ) -> io::Result<()> {
     while let Some((due, bytes)) = arrive.recv().await {

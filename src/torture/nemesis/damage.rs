@@ -10,7 +10,7 @@ use std::{
 
 use rand::{RngExt, SeedableRng, rngs::SmallRng, seq::IndexedRandom};
 
-use super::{Kind, Planned, Stage, Struck, Victim, processes::names};
+use super::{Kind, Planned, Stage, Struck, Victim};
 use crate::{
     recipes::KvApi,
     torture::{TortureError, cluster::Cluster, workload::options},
@@ -22,30 +22,38 @@ use crate::{
 const RATE_WITHIN: f64 = 0.02;
 
 /// How much of history a compaction leaves, in revisions.
-const KEPT: u64 = 2000;
+const KEPT: u64 = 500;
+
+/// A disk with less than this is full: what a ballast leaves, and a little more.
+const FULL_BELOW: u64 = 8 << 20;
 
 impl Stage {
     /// Puts a clock wrong for a while.
     pub(super) async fn clock(&self, planned: &Planned, nodes: &[NodeId]) -> Struck {
-        let beyond = planned.kind == Kind::ClockBeyond;
-        let rate = match (beyond, planned.victim) {
+        let (id, beyond) = (nodes[0], planned.kind == Kind::ClockBeyond);
+        let mut rng = SmallRng::seed_from_u64(planned.seed);
+        let (rate, jump) = match (beyond, planned.victim) {
             // What hurts most: a leader that believes in its lease for long, a follower that does not wait.
-            (true, Victim::Leader) => 0.2,
-            (true, _) => 4.0,
-            (false, _) => 1.0 + SmallRng::seed_from_u64(planned.seed).random_range(-RATE_WITHIN..RATE_WITHIN),
+            (true, Victim::Leader) => (0.2, 0),
+            (true, _) if rng.random_bool(0.5) => (4.0, 0),
+            (true, _) => (1.0, rng.random_range(1..5)),
+            (false, _) => (1.0 + rng.random_range(-RATE_WITHIN..RATE_WITHIN), 0),
         };
+        let jumped = self.jump(id, Duration::from_secs(jump));
         let cluster = self.cluster.lock().await;
-        let before = says_of_clock(&cluster, nodes[0]);
-        let set = cluster.set_clock(nodes[0], rate, Duration::ZERO);
+        let before = cluster.log_length(id);
+        let set = cluster.set_clock(id, rate, jumped);
         drop(cluster);
         self.endure(planned.lasts).await;
         let cluster = self.cluster.lock().await;
-        let landed = set.is_ok() && says_of_clock(&cluster, nodes[0]) > before;
-        let reset = cluster.set_clock(nodes[0], 1.0, Duration::ZERO);
-        if let Err(error) = reset {
-            tracing::warn!(%error, "a clock stays wrong");
+        let landed = set.is_ok() && cluster.log_behind(id, before).contains("clock is put wrong");
+        if let Err(error) = cluster.set_clock(id, 1.0, jumped) {
+            self.recorder.trouble(error.to_string());
         }
-        let what = format!("the clock of {} runs at {rate:.3}", names(nodes));
+        let what = match jump {
+            0 => format!("the clock of n{id} runs at {rate:.3}"),
+            jump => format!("the clock of n{id} jumps ahead by {jump} s"),
+        };
         let breaks = beyond.then(|| format!("clock rates differ by less than the bound: {what}"));
         Struck { breaks, ..Struck::new(what, nodes, landed) }
     }
@@ -54,25 +62,28 @@ impl Stage {
     pub(super) async fn fill_disk(&self, planned: &Planned, nodes: &[NodeId]) -> Struck {
         let left = SmallRng::seed_from_u64(planned.seed).random_range(0..4) * (1 << 20);
         let id = nodes[0];
-        let landed = {
+        let filled = {
             let cluster = self.cluster.lock().await;
             cluster.disk(id).is_some_and(|disk| disk.fill(left).is_ok())
         };
-        if !landed {
+        if !filled {
             return Struck::new(format!("the disk of n{id} could not be filled"), nodes, false);
         }
         self.endure(planned.lasts).await;
-        let cluster = self.cluster.lock().await;
+        let onlooker = self.cluster.lock().await.onlooker().clone();
+        let sees_it = onlooker.status(id).await.is_ok_and(|status| status.free_disk_bytes <= FULL_BELOW);
+        let mut cluster = self.cluster.lock().await;
+        let landed = sees_it || !cluster.is_alive(id);
         if let Some(Err(error)) = cluster.disk(id).map(|disk| disk.relieve()) {
-            tracing::warn!(%error, "a disk stays full");
+            self.recorder.trouble(format!("the disk of n{id} stays full: {error}"));
         }
         drop(cluster);
         self.start(nodes).await;
         Struck::new(format!("the disk of n{id} is full but for {} MiB", left >> 20), nodes, landed)
     }
 
-    /// Damages a file of a member that is down, and starts it. If it ends, its state and snapshots are put
-    /// back as they were. Not its log: what it promised since is there.
+    /// Damages a file of a member that is down, and starts it. If it refuses to start, its state and
+    /// snapshots are put back as they were. Not its log: what it promised since is there.
     pub(super) async fn corrupt(&self, planned: &Planned, nodes: &[NodeId]) -> Struck {
         let id = nodes[0];
         let done = self.damage(planned, id).await;
@@ -80,15 +91,13 @@ impl Stage {
             Ok(what) => (what, true),
             Err(error) => (error.to_string(), false),
         };
-        self.start(nodes).await;
-        let mut cluster = self.cluster.lock().await;
-        let refused = !cluster.is_alive(id);
-        let restored = refused.then(|| restore(&cluster, id));
-        drop(cluster);
-        if let Some(Err(error)) = &restored {
-            tracing::warn!(%error, "a member's files cannot be put back");
-        }
+        let refused = !self.start(nodes).await;
         if refused {
+            let mut cluster = self.cluster.lock().await;
+            if let Err(error) = cluster.kill(id).and_then(|_| restore(&cluster, id)) {
+                self.recorder.trouble(error.to_string());
+            }
+            drop(cluster);
             self.start(nodes).await;
         }
         let then = if refused { "; it refused to start, and got its files back" } else { "" };
@@ -110,16 +119,17 @@ impl Stage {
 
     /// Forgets old revisions.
     pub(super) async fn compact(&self) -> Struck {
-        let client = self.cluster.lock().await.onlooker().client().clone();
+        let onlooker = self.cluster.lock().await.onlooker().clone();
         let revision = self.recorder.acknowledged().saturating_sub(KEPT).max(1);
-        let done = client.compact(revision, options()).await;
-        Struck::new(format!("everything before revision {revision} is forgotten"), &[], done.is_ok())
+        let status = match onlooker.leader().await {
+            Some((leader, _)) => onlooker.status(leader).await.ok(),
+            None => None,
+        };
+        let is_news = status.is_some_and(|status| status.compact_revision < revision);
+        let done = onlooker.client().compact(revision, options()).await;
+        let what = format!("everything before revision {revision} is forgotten");
+        Struck::new(what, &[], is_news && done.is_ok())
     }
-}
-
-/// How often a member has said that its clock was changed.
-fn says_of_clock(cluster: &Cluster, id: NodeId) -> usize {
-    cluster.log(id).matches("clock is put wrong").count()
 }
 
 /// Files of the state and of snapshots: what can be made anew from the others. Those of the Raft log cannot
@@ -131,6 +141,10 @@ fn files_below(data: &Path) -> io::Result<Vec<PathBuf>> {
         for entry in entries {
             let entry = entry?;
             let kind = entry.metadata()?;
+            let is_aside = entry.file_name().to_string_lossy().contains("damaged");
+            if is_aside {
+                continue;
+            }
             if kind.is_dir() {
                 dirs.push(entry.path());
             } else if kind.len() > 0 {

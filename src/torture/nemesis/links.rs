@@ -23,7 +23,7 @@ impl Stage {
     pub(super) async fn disturb(&self, planned: &Planned, nodes: &[NodeId]) -> Struck {
         let disturbance = Disturbance::draw(planned, nodes[0], self.nodes as u64);
         let cluster = self.cluster.lock().await;
-        let before = cluster.network().counted();
+        let before = cluster.network().counted(&disturbance.directions);
         let imposed = match disturbance.trouble {
             Some(trouble) => Some(cluster.network().impose(disturbance.directions.clone(), trouble)),
             None => {
@@ -34,7 +34,7 @@ impl Stage {
         drop(cluster);
         self.endure(if imposed.is_some() { planned.lasts } else { Duration::from_millis(200) }).await;
         let cluster = self.cluster.lock().await;
-        let landed = disturbance.landed(before, cluster.network().counted());
+        let landed = disturbance.landed(before, cluster.network().counted(&disturbance.directions));
         if let Some(imposed) = imposed {
             cluster.network().lift(imposed);
         }

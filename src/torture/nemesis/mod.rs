@@ -10,7 +10,7 @@ mod plan;
 mod processes;
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fmt,
     str::FromStr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -136,6 +136,11 @@ impl Kind {
         )
     }
 
+    /// Whether it is done to a clock, which obeys one at a time.
+    fn puts_a_clock_wrong(self) -> bool {
+        matches!(self, Kind::Clock | Kind::ClockBeyond)
+    }
+
     /// Whether nothing else may be wrong with members meanwhile.
     fn takes_all_members(self) -> bool {
         matches!(self, Kind::KillAll | Kind::RollingRestart)
@@ -170,9 +175,19 @@ pub struct Stage {
     pub recorder: Arc<Recorder>,
     /// Cancelled when everything is to be healed.
     pub heal: CancellationToken,
-    /// Members of which something is wrong.
-    busy: Arc<Mutex<BTreeSet<NodeId>>>,
+    /// Members of which something is wrong, and what.
+    busy: Arc<Mutex<Busy>>,
     nodes: usize,
+}
+
+/// What is wrong with whom.
+#[derive(Default)]
+struct Busy {
+    members: BTreeMap<NodeId, Kind>,
+    /// Whose clock is wrong: that may be on top of something else.
+    clocks: BTreeSet<NodeId>,
+    /// How far the clocks of members have jumped.
+    jumped: BTreeMap<NodeId, Duration>,
 }
 
 /// What a fault did.
@@ -189,7 +204,7 @@ impl Stage {
         Stage { cluster, recorder, heal, busy: Arc::default(), nodes }
     }
 
-    fn busy(&self) -> MutexGuard<'_, BTreeSet<NodeId>> {
+    fn busy(&self) -> MutexGuard<'_, Busy> {
         self.busy.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -204,7 +219,11 @@ impl Stage {
             let stage = self.clone();
             faults.spawn(async move { stage.happen(planned).await });
         }
-        while faults.join_next().await.is_some() {}
+        while let Some(ended) = faults.join_next().await {
+            if let Err(error) = ended {
+                self.recorder.trouble(format!("a fault broke: {error}"));
+            }
+        }
     }
 
     /// One fault from its beginning to its end, and its row in the history. What finds no member to strike is
@@ -214,7 +233,7 @@ impl Stage {
         let from = self.recorder.now();
         let struck = match planned.kind {
             Kind::Kill | Kind::KillAll => self.kill(&planned, &nodes).await,
-            Kind::Restart | Kind::RollingRestart => self.restart(&planned, &nodes).await,
+            Kind::Restart | Kind::RollingRestart => self.restart(&nodes).await,
             Kind::Pause => self.pause(&planned, &nodes).await,
             Kind::Clock | Kind::ClockBeyond => self.clock(&planned, &nodes).await,
             Kind::DiskFull => self.fill_disk(&planned, &nodes).await,
@@ -222,7 +241,7 @@ impl Stage {
             Kind::Compact => self.compact().await,
             _ => self.disturb(&planned, &nodes).await,
         };
-        self.busy().retain(|id| !nodes.contains(id));
+        self.release(planned.kind, &nodes);
         let Struck { what, nodes, landed, breaks } = struck;
         let kind = planned.kind.of_history();
         let to = Some(self.recorder.now());
@@ -231,21 +250,63 @@ impl Stage {
 
     /// The members that a fault strikes, which are its own until it ends. `None`: it must not happen now.
     async fn claim(&self, planned: &Planned) -> Option<Vec<NodeId>> {
-        let leader = self.cluster.lock().await.onlooker().leader().await.map(|(leader, _)| leader);
+        let onlooker = self.cluster.lock().await.onlooker().clone();
+        let leader = onlooker.leader().await.map(|(leader, _)| leader);
         let mut busy = self.busy();
         if planned.kind.takes_all_members() {
             let all: Vec<NodeId> = (1..=self.nodes as u64).collect();
-            return busy.is_empty().then(|| {
-                busy.extend(&all);
-                all
-            });
+            let free = busy.members.is_empty();
+            busy.members.extend(all.iter().filter(|_| free).map(|id| (*id, planned.kind)));
+            return free.then_some(all);
         }
         let victim = planned.victim.resolve(leader, self.nodes as u64)?;
+        if planned.kind.puts_a_clock_wrong() && busy.clocks.contains(&victim) {
+            return None;
+        }
         if planned.kind.takes_a_member() {
-            let room = busy.len() < (self.nodes - 1) / 2;
-            return (room && busy.insert(victim)).then(|| vec![victim]);
+            let room = busy.members.len() < (self.nodes - 1) / 2;
+            if !room || busy.members.contains_key(&victim) {
+                return None;
+            }
+            busy.members.insert(victim, planned.kind);
+        }
+        if planned.kind.puts_a_clock_wrong() {
+            busy.clocks.insert(victim);
         }
         Some(vec![victim])
+    }
+
+    fn release(&self, kind: Kind, nodes: &[NodeId]) {
+        let mut busy = self.busy();
+        if kind.takes_a_member() || kind.takes_all_members() {
+            busy.members.retain(|id, _| !nodes.contains(id));
+        }
+        if kind.puts_a_clock_wrong() {
+            busy.clocks.retain(|id| !nodes.contains(id));
+        }
+    }
+
+    /// How far a member's clock has jumped in all, if it jumps once more.
+    fn jump(&self, id: NodeId, by: Duration) -> Duration {
+        let mut busy = self.busy();
+        let jumped = busy.jumped.entry(id).or_default();
+        *jumped += by;
+        *jumped
+    }
+
+    /// Looks for members that have ended though nobody ended them, until it is cancelled. A full or a damaged
+    /// disk may end one.
+    pub async fn look_for_deaths(&self) {
+        loop {
+            let died = self.cluster.lock().await.died();
+            for (id, how) in died {
+                let expected = matches!(self.busy().members.get(&id), Some(Kind::DiskFull | Kind::Corrupt));
+                if !expected {
+                    self.recorder.death(format!("member {id} ended by itself, {how}: see node-{id}/log"));
+                }
+            }
+            sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// Ends whatever is wrong, once no fault goes on any more.
@@ -255,11 +316,6 @@ impl Stage {
             cluster.network().heal();
             for id in cluster.ids() {
                 cluster.resume(id);
-                if let Err(error) = cluster.set_clock(id, 1.0, Duration::ZERO) {
-                    tracing::warn!(%error, "a clock stays wrong");
-                }
-                // Most are not filled.
-                let _ = cluster.disk(id).map(|disk| disk.relieve());
             }
             cluster.ids()
         };

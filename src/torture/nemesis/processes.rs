@@ -1,7 +1,17 @@
 //! Faults of processes: killed, asked to end, frozen.
 
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+
 use super::{Planned, Stage, Struck};
 use crate::types::NodeId;
+
+/// How long a member that was asked to end may take: more than its configuration allows.
+const STOP_WITHIN: Duration = Duration::from_secs(15);
+
+/// How long it is waited for that a member is ready. What is not by then is told by the end of the run.
+const READY_WITHIN: Duration = Duration::from_secs(20);
 
 impl Stage {
     /// Kills, and after a while starts again.
@@ -16,10 +26,14 @@ impl Stage {
     }
 
     /// Asks each to end, and starts it again at once; the next when it is ready.
-    pub(super) async fn restart(&self, _: &Planned, nodes: &[NodeId]) -> Struck {
+    pub(super) async fn restart(&self, nodes: &[NodeId]) -> Struck {
         let mut landed = true;
         for id in nodes {
-            landed &= self.cluster.lock().await.stop(*id).await.unwrap_or(false);
+            let process = self.cluster.lock().await.take(*id);
+            landed &= match process {
+                Some(mut process) => process.stop(STOP_WITHIN).await.unwrap_or(false),
+                None => false,
+            };
             self.start(&[*id]).await;
         }
         Struck::new(format!("{} restarted", names(nodes)), nodes, landed)
@@ -38,31 +52,32 @@ impl Stage {
         Struck::new(format!("{} paused", names(nodes)), nodes, landed)
     }
 
-    /// Starts members, and waits until they are ready, or it is clear that they will not be: the end of the
-    /// run will say so.
-    pub(super) async fn start(&self, nodes: &[NodeId]) {
+    /// Starts members that do not run, and waits until they are ready. Whether all are.
+    pub(super) async fn start(&self, nodes: &[NodeId]) -> bool {
+        let mut ready = true;
         for id in nodes {
             if let Err(error) = self.cluster.lock().await.launch(*id) {
-                tracing::warn!(%error, "a member does not start");
+                self.recorder.trouble(error.to_string());
             }
         }
         for id in nodes {
-            self.until_ready(*id).await;
+            ready &= self.until_ready(*id).await;
         }
+        ready
     }
 
     /// Without holding the cluster: others may be struck meanwhile.
     async fn until_ready(&self, id: NodeId) -> bool {
-        for _ in 0..200 {
-            let mut cluster = self.cluster.lock().await;
-            if cluster.onlooker().status(id).await.is_ok_and(|status| status.ready) {
+        let onlooker = self.cluster.lock().await.onlooker().clone();
+        let until = Instant::now() + READY_WITHIN;
+        while Instant::now() < until {
+            if onlooker.status(id).await.is_ok_and(|status| status.ready) {
                 return true;
             }
-            if !cluster.is_alive(id) || self.heal.is_cancelled() {
+            if !self.cluster.lock().await.is_alive(id) {
                 return false;
             }
-            drop(cluster);
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            sleep(Duration::from_millis(50)).await;
         }
         false
     }

@@ -1,7 +1,8 @@
 //! A client at work: it does one thing at a time, and everything that it does is taken down.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{fmt::Display, future::Future, sync::Arc, time::Duration};
 
+use super::Part;
 use bytes::Bytes;
 use rand::{RngExt, rngs::SmallRng};
 use tokio::time::{Instant, sleep_until};
@@ -22,6 +23,9 @@ use crate::{
 /// How long an operation may take.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How often a last read is tried.
+const LAST_ATTEMPTS: usize = 10;
+
 /// Pause after a failure, so that the unavailable are not asked in a loop.
 const AFTER_FAILURE: Duration = Duration::from_millis(50);
 
@@ -30,7 +34,8 @@ pub struct Actor {
     pub client: Client,
     pub recorder: Arc<Recorder>,
     pub rng: SmallRng,
-    pub part: Text,
+    part: Text,
+    root: String,
     process: u64,
     session: u64,
     /// The highest revision that it has been told: what a session guarantee refers to.
@@ -49,15 +54,33 @@ pub struct Means {
     /// Between two operations.
     pub pace: Duration,
     pub stop: CancellationToken,
+    /// Names the run in every key.
+    pub tag: String,
 }
 
 impl Actor {
     pub fn new(part: &str, means: Means) -> Actor {
-        let Means { client, recorder, mut rng, pace, stop } = means;
+        let Means { client, recorder, mut rng, pace, stop, tag } = means;
         let (process, session) = (recorder.next_process(), recorder.next_process());
         let next = Instant::now() + pace.mul_f64(rng.random_range(0.0..1.0));
-        let part = Text::from(part);
-        Actor { client, recorder, rng, part, process, session, told: 0, values: 0, pace, next, stop }
+        let (root, part) = (format!("{part}/{tag}"), Text::from(part));
+        Actor { client, recorder, rng, part, root, process, session, told: 0, values: 0, pace, next, stop }
+    }
+
+    /// A key of this part of this run.
+    pub fn key(&self, rest: impl Display) -> String {
+        format!("{}/{rest}", self.root)
+    }
+
+    /// What all keys of another part of this run begin with.
+    pub fn key_in(&self, part: Part) -> String {
+        let tag = self.root.rsplit('/').next().unwrap_or_default();
+        format!("{part}/{tag}/")
+    }
+
+    /// A key that lives for so many seconds; then there is another.
+    pub fn key_of_life(&self, seconds: u64, rest: impl Display) -> String {
+        self.key(format_args!("{}/{rest}", self.recorder.elapsed().as_secs() / seconds))
     }
 
     /// A value that nobody else writes.
@@ -218,6 +241,20 @@ impl Actor {
             seen_of(answer)
         });
         answer.await.map(|answer| pairs_of(&answer.result.kvs))
+    }
+
+    /// Reads all keys with a prefix, and asks again if it must.
+    ///
+    /// # Errors
+    /// If there is no answer after a while.
+    pub async fn range_surely(&mut self, prefix: &str) -> Result<(), Error> {
+        for _ in 0..LAST_ATTEMPTS {
+            if self.range(Level::Linearizable.into(), prefix).await.is_some() {
+                return Ok(());
+            }
+            tokio::time::sleep(AFTER_FAILURE * 4).await;
+        }
+        Err(Error::Deadline { waiting_for: format!("the keys below {prefix}"), maybe_committed: false })
     }
 
     /// Sets a key if it has the value `old` (`None`: if it does not exist).

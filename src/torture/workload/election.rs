@@ -12,11 +12,10 @@ use super::{
 use crate::{
     check::history::{Action, Seen},
     client::Client,
+    error::Error,
     recipes::{Leadership, LockOptions, Recipes},
     types::Guard,
 };
-
-const NAME: &str = "election/chair";
 
 /// The life of a leader's lease.
 const TTL: Duration = Duration::from_secs(2);
@@ -31,29 +30,33 @@ pub fn crew(crew: &mut Crew) {
 }
 
 async fn stand(mut actor: Actor) {
+    let (name, decision) = (actor.key("chair"), actor.key("decision"));
     while actor.turn().await {
-        let Some(leadership) = campaign(&mut actor).await else { continue };
+        let Some(leadership) = campaign(&mut actor, &name).await else { continue };
         let guard = leadership.guard();
         for _ in 0..actor.rng.random_range(1..6) {
             if !actor.rest(Duration::from_millis(150)).await || !leadership.is_held() {
                 break;
             }
             let sure = actor.recorder.now() + nanos(leadership.remaining());
-            renewed(&mut actor, NAME, (&guard, sure)).await;
+            renewed(&mut actor, &name, (&guard, sure)).await;
             let value = actor.value();
-            actor.write_guarded(NAME, &guard, ("election/decision", value)).await;
+            actor.write_guarded(&name, &guard, (&decision, value)).await;
         }
-        resign(&mut actor, leadership, guard).await;
+        resign(&mut actor, &name, (leadership, guard)).await;
     }
 }
 
-async fn campaign(actor: &mut Actor) -> Option<Leadership<Client>> {
+async fn campaign(actor: &mut Actor, name: &str) -> Option<Leadership<Client>> {
     let value = bytes(&actor.session().to_string());
-    let options = LockOptions { ttl: TTL, wait: Some(PATIENCE), value, ..LockOptions::new(NAME) };
+    let options = LockOptions { ttl: TTL, wait: Some(PATIENCE), value, ..LockOptions::new(bytes(name)) };
     let (client, recorder) = (actor.client.clone(), actor.recorder.clone());
-    let asked = Action::Acquire { lock: NAME.into(), token: None, sure_until: None };
+    let asked = Action::Acquire { lock: name.into(), token: None, sure_until: None };
+    // Whatever fails: a place may have been asked for, and may yet come to hold.
+    let unknown = |error: Error| Error::UnknownOutcome(error.to_string());
+    let elected = async move { client.campaign(options).await.map_err(unknown) };
     actor
-        .record((asked, None), client.campaign(options), |leadership, action| {
+        .record((asked, None), elected, |leadership, action| {
             if let Action::Acquire { token, sure_until, .. } = action {
                 *token = Some(leadership.token());
                 *sure_until = Some(recorder.now() + nanos(leadership.remaining()));
@@ -63,7 +66,7 @@ async fn campaign(actor: &mut Actor) -> Option<Leadership<Client>> {
         .await
 }
 
-async fn resign(actor: &mut Actor, leadership: Leadership<Client>, guard: Guard) {
-    let asked = Action::Release { lock: NAME.into(), token: guard.fencing_token };
+async fn resign(actor: &mut Actor, name: &str, (leadership, guard): (Leadership<Client>, Guard)) {
+    let asked = Action::Release { lock: name.into(), token: guard.fencing_token };
     actor.record((asked, None), leadership.resign(), |(), _| Seen::default()).await;
 }

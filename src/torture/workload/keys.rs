@@ -14,11 +14,6 @@ use crate::{
 /// Keys are left for new ones after so many seconds.
 const LIFE: u64 = 8;
 
-/// The present life of a part's keys.
-fn life(actor: &Actor) -> u64 {
-    actor.recorder.elapsed().as_secs() / LIFE
-}
-
 /// Any of the levels, to be asked of whoever is there.
 fn any_level(actor: &mut Actor) -> Consistency {
     let level = LEVELS[actor.rng.random_range(0..LEVELS.len())];
@@ -37,7 +32,8 @@ pub fn cas(crew: &mut Crew) {
 
 async fn compare_and_set(mut actor: Actor) {
     while actor.turn().await {
-        let key = format!("cas/{}/{}", life(&actor), actor.rng.random_range(0..2));
+        let number = actor.rng.random_range(0..2);
+        let key = actor.key_of_life(LIFE, number);
         let Some(found) = actor.read(Level::Linearizable.into(), &key).await else { continue };
         let old = match actor.rng.random_ratio(1, 10) {
             // Nobody writes it.
@@ -61,9 +57,9 @@ const SEVERAL: u32 = 4;
 
 async fn write_several(mut actor: Actor) {
     while actor.turn().await {
-        let life = life(&actor);
-        let key = |number: u32| Text::from(format!("txn/{life}/{number}"));
         let first = actor.rng.random_range(0..SEVERAL);
+        let prefix = actor.key_of_life(LIFE, "");
+        let key = |number: u32| Text::from(format!("{prefix}{number}"));
         let (a, b) = (key(first), key((first + 1) % SEVERAL));
         let Some(found) = actor.read(Level::Linearizable.into(), &a).await else { continue };
         let expected = Expected::ModRevision(found.map_or(0, |found| found.mod_revision));
@@ -82,7 +78,7 @@ async fn write_several(mut actor: Actor) {
 
 async fn read_several(mut actor: Actor) {
     while actor.turn().await {
-        let (prefix, level) = (format!("txn/{}/", life(&actor)), any_level(&mut actor));
+        let (prefix, level) = (actor.key_of_life(LIFE, ""), any_level(&mut actor));
         actor.range(level, &prefix).await;
     }
 }
@@ -97,14 +93,14 @@ pub fn set(crew: &mut Crew) {
 async fn add(mut actor: Actor) {
     while actor.turn().await {
         let value = actor.value();
-        let key = format!("set/{}/{value}", life(&actor));
+        let key = actor.key_of_life(LIFE, &value);
         actor.write(&key, value).await;
     }
 }
 
 async fn read_set(mut actor: Actor) {
     while actor.turn().await {
-        let (prefix, level) = (format!("set/{}/", life(&actor)), any_level(&mut actor));
+        let (prefix, level) = (actor.key_of_life(LIFE, ""), any_level(&mut actor));
         actor.range(level, &prefix).await;
     }
 }
@@ -117,7 +113,7 @@ pub fn counter(crew: &mut Crew) {
 
 async fn count(mut actor: Actor) {
     while actor.turn().await {
-        let (key, value) = (format!("counter/{}", life(&actor)), actor.value());
+        let (key, value) = (actor.key_of_life(LIFE, "count"), actor.value());
         actor.write(&key, value).await;
         if actor.rng.random_ratio(1, 4) {
             actor.read(Level::Linearizable.into(), &key).await;

@@ -24,7 +24,7 @@ async fn live(mut actor: Actor) {
     while actor.turn().await {
         let ttl = Duration::from_millis(actor.rng.random_range(800..2500));
         let Some(lease) = grant(&mut actor, ttl).await else { continue };
-        let keys: Vec<String> = (0..KEYS).map(|key| format!("lease/{lease:x}/{key}")).collect();
+        let keys: Vec<String> = (0..KEYS).map(|key| actor.key(format_args!("{lease:x}/{key}"))).collect();
         for key in &keys {
             actor.attach(lease, key).await;
         }

@@ -31,7 +31,7 @@ pub fn crew(crew: &mut Crew) {
 
 async fn grow(mut actor: Actor) {
     while actor.turn().await {
-        let prefix = format!("append/{}/", actor.recorder.elapsed().as_secs() / LIFE);
+        let prefix = actor.key_of_life(LIFE, "");
         let steps = steps(&mut actor, &prefix);
         let (client, asked) = (actor.client.clone(), steps.clone());
         let level = steps.iter().all(|step| matches!(step, Step::List(..))).then_some(Level::Linearizable);

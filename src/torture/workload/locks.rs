@@ -28,12 +28,14 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 pub fn crew(crew: &mut Crew) {
     for _ in 0..2 {
-        crew.add(|actor| hold(actor, "lock/fenced", true));
-        crew.add(|actor| hold(actor, "lock/unfenced", false));
+        crew.add(|actor| hold(actor, true));
+        crew.add(|actor| hold(actor, false));
     }
 }
 
-async fn hold(mut actor: Actor, name: &'static str, fenced: bool) {
+async fn hold(mut actor: Actor, fenced: bool) {
+    let name = actor.key(if fenced { "fenced" } else { "unfenced" });
+    let name = name.as_str();
     while actor.turn().await {
         let began = actor.recorder.now();
         let Some(lease) = grant(&mut actor, TTL).await else { continue };
@@ -41,7 +43,7 @@ async fn hold(mut actor: Actor, name: &'static str, fenced: bool) {
             work(&mut actor, name, (lease, &guard, fenced)).await;
             release(&mut actor, name, guard).await;
         }
-        let _ = actor.client.revoke(lease, options()).await;
+        revoke(&mut actor, lease).await;
     }
 }
 
@@ -67,6 +69,13 @@ pub async fn grant(actor: &mut Actor, ttl: Duration) -> Option<LeaseId> {
         seen_in(&answer.header)
     });
     granted.await.map(|answer| answer.result.id)
+}
+
+/// Ends a lease.
+async fn revoke(actor: &mut Actor, lease: LeaseId) {
+    let client = actor.client.clone();
+    let asked = (Action::Revoke { lease }, None);
+    actor.record(asked, client.revoke(lease, options()), |answer, _| seen_in(&answer.header)).await;
 }
 
 /// Prolongs a lease. Whether it did.
@@ -100,8 +109,11 @@ async fn acquire(actor: &mut Actor, name: &str, (session, sure): (LeaseId, Nanos
     let waiting = async move {
         let mut acquiring = lock::acquire(&client, ask, CallOptions::default()).await?;
         loop {
-            if let LockProgress::Granted(held) = acquiring.next().await? {
-                return Ok(held);
+            match acquiring.next().await {
+                Ok(LockProgress::Granted(held)) => return Ok(held),
+                Ok(LockProgress::Queued { .. }) => {}
+                // The place was asked for, and may yet come to hold.
+                Err(error) => return Err(Error::UnknownOutcome(error.to_string())),
             }
         }
     };

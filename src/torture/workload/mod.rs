@@ -1,7 +1,7 @@
 //! What clients do: parts, each about something that people rely on, and each with actors of its own.
 //!
 //! Values are unique and keys do not live for long, since that is what keeps a history cheap to check. Each
-//! part has a prefix of its own, and nobody else writes below it.
+//! part of each run has a prefix of its own, and nobody else writes below it.
 
 mod actor;
 mod election;
@@ -141,6 +141,8 @@ pub struct Workload {
     pub endpoints: Vec<String>,
     /// The members.
     pub nodes: Vec<NodeId>,
+    /// Names this run in every key.
+    pub tag: String,
 }
 
 type Role = Box<dyn FnOnce(Actor) -> BoxFuture<'static, ()> + Send>;
@@ -190,6 +192,7 @@ impl Workload {
                 rng: SmallRng::seed_from_u64(self.seed ^ (number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)),
                 pace,
                 stop: stop.clone(),
+                tag: self.tag.clone(),
             };
             tasks.spawn(role(Actor::new(part, means)));
         }
@@ -207,18 +210,21 @@ impl Workload {
             rng: SmallRng::seed_from_u64(self.seed),
             pace: Duration::ZERO,
             stop: CancellationToken::new(),
+            tag: self.tag.clone(),
         };
-        let scan = Scan { keys: KeyRange::all(), revision: 0, keys_only: true };
-        let mut chunks = means.client.scan(scan, Level::Linearizable.into(), options()).await?.chunks;
         let mut prefixes = BTreeSet::new();
-        while let Some(pairs) = chunks.next().await {
-            let ours = |key: &Text| self.parts.iter().any(|part| key.starts_with(part.name()));
-            let keys = pairs?.into_iter().map(|kv| text(&kv.key)).filter(ours);
-            prefixes.extend(keys.filter_map(|key| Some(Text::from(&key[..=key.rfind('/')?]))));
+        for part in &self.parts {
+            let keys = KeyRange::prefix(format!("{part}/{}/", self.tag));
+            let scan = Scan { keys, revision: 0, keys_only: true };
+            let mut chunks = means.client.scan(scan, Level::Linearizable.into(), options()).await?.chunks;
+            while let Some(pairs) = chunks.next().await {
+                let keys = pairs?.into_iter().map(|kv| text(&kv.key));
+                prefixes.extend(keys.filter_map(|key| Some(Text::from(&key[..=key.rfind('/')?]))));
+            }
         }
         let mut actor = Actor::new("last", means);
         for prefix in prefixes {
-            actor.range(Level::Linearizable.into(), &prefix).await;
+            actor.range_surely(&prefix).await?;
         }
         Ok(())
     }

@@ -32,8 +32,8 @@ pub fn crew(crew: &mut Crew) {
 }
 
 fn key(actor: &mut Actor) -> String {
-    let (life, key) = (actor.recorder.elapsed().as_secs() / LIFE, actor.rng.random_range(0..KEYS));
-    format!("register/{life}/{key}")
+    let key = actor.rng.random_range(0..KEYS);
+    actor.key_of_life(LIFE, key)
 }
 
 async fn write(mut actor: Actor) {

@@ -6,7 +6,7 @@ use futures::StreamExt;
 use rand::RngExt;
 
 use super::{
-    Crew,
+    Crew, Part,
     actor::{Actor, bytes, text},
 };
 use crate::{
@@ -16,12 +16,12 @@ use crate::{
     types::{KeyRange, Revision, Watch, WatchEvent, WatchUpdate},
 };
 
-/// What is watched, by whom.
-const PREFIXES: [&str; 4] = ["", "register/", "lease/", "txn/"];
+/// The parts that are watched, by a watcher each.
+const WATCHED: [Part; 4] = [Part::Register, Part::Lease, Part::Txn, Part::Append];
 
 pub fn crew(crew: &mut Crew) {
-    for prefix in PREFIXES {
-        crew.add(move |actor| watch(actor, prefix));
+    for part in WATCHED {
+        crew.add(move |actor| watch(actor, part));
     }
 }
 
@@ -33,8 +33,8 @@ struct Log {
     next: Revision,
 }
 
-async fn watch(mut actor: Actor, prefix: &'static str) {
-    let mut log = Log { watch: actor.session(), prefix: prefix.into(), next: 0 };
+async fn watch(mut actor: Actor, part: Part) {
+    let mut log = Log { watch: actor.session(), prefix: actor.key_in(part).into(), next: 0 };
     while actor.rest(Duration::from_millis(100)).await {
         let life = Duration::from_millis(actor.rng.random_range(3000..15_000));
         let ended = tokio::time::timeout(life, follow(&actor, &mut log)).await;

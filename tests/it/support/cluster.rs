@@ -71,7 +71,10 @@ impl Cluster {
         cluster.launch_all(&[]);
         cluster.wait_all_ready().await;
         if let Some(network) = &cluster.network {
-            assert!(network.counted().carried > 0, "the members do not talk through the proxies");
+            assert!(
+                network.counted(&network.between_members()).carried > 0,
+                "the members do not talk through the proxies"
+            );
         }
         cluster
     }
