@@ -127,7 +127,8 @@ impl Ledger {
         if state.purged.is_some_and(|purged| purged.index >= last.at.index) {
             return;
         }
-        let found = log.read(last.at.index..last.at.index + 1, usize::MAX).unwrap_or_default();
+        // A log that has failed shows nothing any more, and its member ends.
+        let Ok(found) = log.read(last.at.index..last.at.index + 1, usize::MAX) else { return };
         if found.first().is_none_or(|record| record.at != last.at) {
             self.trace.violation(format!(
                 "leader completeness: n{id} leads in term {term} without {:?}, which was committed",
