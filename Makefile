@@ -9,8 +9,8 @@ DENY    := $(shell $(CARGO) deny --version >/dev/null 2>&1 && echo yes)
 SHCHECK := $(shell command -v shellcheck 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help deps build check fix test sim sweep chaos torture contrast demo examples cluster clean-cluster powercut million \
-	bench bench-etcd
+.PHONY: help deps build check fix test sim sweep mutants chaos torture contrast demo examples cluster clean-cluster powercut \
+	million bench bench-etcd
 
 help: ## Show the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -56,6 +56,9 @@ sim: deps ## Simulate a cluster from a seed: make sim SEED=7 [NODES=5] [TRACE=1]
 
 sweep: deps ## Simulate many: make sweep SEEDS=10000 [FIRST=1]
 	@scripts/sim.sh sweep --seeds $(or $(SEEDS),200) --first $(or $(FIRST),1) $(if $(ARGS),-- $(ARGS))
+
+mutants: deps ## Put known bugs in, each until it is caught; then the same seeds without: docs/mutants.md
+	@scripts/sim.sh mutants $(ARGS)
 
 chaos: deps ## Kill nodes under load, release build: make chaos ROUNDS=200
 	$(CARGO) build --release --locked --bin quorate

@@ -3,8 +3,9 @@
 #   scripts/sim.sh run --seed 7 --trace      one seed
 #   scripts/sim.sh sweep --seeds 1000        many
 #   scripts/sim.sh scenario NAME             a named history
+#   scripts/sim.sh mutants [NAMES]           the known bugs, each until it is caught
 #   scripts/sim.sh test [ARGUMENTS]          its tests, by cargo-nextest where there is one
-# Exit code of `run` and `scenario`: 0 everything held, 1 something was violated. (make gives 2 for 1.)
+# Exit code of `run`, `scenario` and `mutants`: 0 everything held, 1 something was violated. (make gives 2 for 1.)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

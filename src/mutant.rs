@@ -45,11 +45,33 @@ pub enum Mutant {
     LongerLogReplaced,
     /// The end of leases that hangs for long is given up, though it may yet be committed.
     EndGivenUp,
+    /// A leader answers by its lease for all of what was promised to it, as if no two clocks differed.
+    LeaseWithoutMargin,
+    /// A vote is given before it is durable: whoever restarts may have forgotten it.
+    VoteNotPersisted,
+    /// What is applied is noted in a write of its own, behind the data.
+    AppliedApart,
+    /// A member that restarts applies its last entry again.
+    AppliedTwice,
+    /// Who waits for a lock does not look whether its own place is still there.
+    LockToDeadSession,
+    /// A release does not compare the token.
+    UnlockWithoutToken,
+    /// A watch that lost its member goes on at whatever the next one is at.
+    WatchGap,
+    /// A watch that lost its member goes on at the last revision that it told, not behind it.
+    WatchTwice,
+    /// A follower answers linearizable reads by what it has, without asking the leader.
+    StaleFollower,
+    /// A client repeats a write that has no place in a session, though nobody knows what became of it.
+    RetriedWithoutSession,
+    /// Compaction removes what was superseded one revision behind the one that stays readable.
+    CompactionTooFar,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 18] = [
+    pub const ALL: [Mutant; 29] = [
         Mutant::LeaderRestored,
         Mutant::VoteUnguarded,
         Mutant::SnapshotBeforeDurable,
@@ -68,6 +90,17 @@ impl Mutant {
         Mutant::ReplacementUntold,
         Mutant::LongerLogReplaced,
         Mutant::EndGivenUp,
+        Mutant::LeaseWithoutMargin,
+        Mutant::VoteNotPersisted,
+        Mutant::AppliedApart,
+        Mutant::AppliedTwice,
+        Mutant::LockToDeadSession,
+        Mutant::UnlockWithoutToken,
+        Mutant::WatchGap,
+        Mutant::WatchTwice,
+        Mutant::StaleFollower,
+        Mutant::RetriedWithoutSession,
+        Mutant::CompactionTooFar,
     ];
 
     /// Its name on the command line.
@@ -91,6 +124,17 @@ impl Mutant {
             Mutant::ReplacementUntold => "replacement-untold",
             Mutant::LongerLogReplaced => "longer-log-replaced",
             Mutant::EndGivenUp => "end-given-up",
+            Mutant::LeaseWithoutMargin => "lease-without-margin",
+            Mutant::VoteNotPersisted => "vote-not-persisted",
+            Mutant::AppliedApart => "applied-apart",
+            Mutant::AppliedTwice => "applied-twice",
+            Mutant::LockToDeadSession => "lock-to-dead-session",
+            Mutant::UnlockWithoutToken => "unlock-without-token",
+            Mutant::WatchGap => "watch-gap",
+            Mutant::WatchTwice => "watch-twice",
+            Mutant::StaleFollower => "stale-follower",
+            Mutant::RetriedWithoutSession => "retried-without-session",
+            Mutant::CompactionTooFar => "compaction-too-far",
         }
     }
 

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{error::Error, pb::convert::RequestKind};
+use crate::{error::Error, mutant::Mutant, pb::convert::RequestKind};
 
 /// The first pause.
 const PAUSE_MIN: Duration = Duration::from_millis(20);
@@ -79,6 +79,7 @@ fn repeatable(kind: Kind, error: &Error) -> bool {
     match kind {
         // Of a write, the state machine says that a revision is in the future: it is so on all members.
         Kind::Write | Kind::ExactlyOnce if matches!(error, Error::FutureRevision { .. }) => false,
+        Kind::Write if Mutant::RetriedWithoutSession.is_on() => error.retryable() || outcome_open(error),
         Kind::Write => error.retryable() && !error.maybe_committed(),
         Kind::Read | Kind::ExactlyOnce => error.retryable() || outcome_open(error),
     }

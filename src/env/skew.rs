@@ -2,9 +2,10 @@
 //! machine's. For `quorate torture`, which shows what holds while clocks differ, and what does not once they
 //! differ by more than leases allow for.
 //!
-//! Put wrong alike are Raft's moments and timers, and [`super::SystemClock`], as on a machine whose oscillator
-//! is off. Not put wrong are deadlines of requests and pauses between attempts, on which no promise rests, and
-//! the time for which a suspension voids the lease (`node::lease`), which is not tried together with this.
+//! Put wrong alike are Raft's moments and timers, and [`super::SystemClock`], as on a machine whose
+//! oscillator is off. Not put wrong are deadlines of requests and pauses between attempts, on which no
+//! promise rests, and the time for which a suspension voids the lease (`node::lease`), which is not tried
+//! together with this.
 
 use std::{
     fs,

@@ -203,8 +203,9 @@ impl Node {
     ///
     /// # Errors
     /// [`Error::NotLeader`], if another leads; [`Error::NoQuorum`], if no other voter was heard from, and
-    /// [`Error::Invalid`], if there is none: this member leads on; [`Error::NoLeader`], if nobody is known to lead after
-    /// `Config::election_timeout_max`: then the members elect, as they do when a leader is lost.
+    /// [`Error::Invalid`], if there is none: this member leads on; [`Error::NoLeader`], if nobody is known
+    /// to lead after `Config::election_timeout_max`: then the members elect, as they do when a leader is
+    /// lost.
     pub async fn transfer_leadership(&self) -> Result<NodeId, Error> {
         self.inner.transfer_leadership().await
     }

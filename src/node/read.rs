@@ -74,6 +74,9 @@ impl Inner {
 
     async fn establish(&self, level: Level, call: &Call) -> Result<Permission, Error> {
         match level {
+            Level::Linearizable if Mutant::StaleFollower.is_on() && self.role() != MemberRole::Leader => {
+                Ok(Permission::new(level, Mechanism::ReadIndex, None))
+            }
             Level::Linearizable => {
                 let round = self.round(call).await?;
                 Ok(Permission::new(level, Mechanism::ReadIndex, Some(round.index)))

@@ -29,6 +29,7 @@ use super::{
 };
 use crate::{
     error::{Error, shown},
+    mutant::Mutant,
     types::{
         Acquire, CallOptions, Compare, CompareTarget, Delete, Guard, Header, Held, KeyRange, KeyValue, Level,
         LockKey, LockMode, LockProgress, LockState, Op, Operator, Put, Range, Revision, Txn, Watch,
@@ -120,7 +121,7 @@ pub async fn release<A: Api>(
 ) -> Result<WriteAnswer<()>, Error> {
     session_of(&guard.owner_key)?;
     let keys = KeyRange::key(guard.owner_key.clone());
-    options.guards.push(guard);
+    options.guards.extend(Some(guard).filter(|_| !Mutant::UnlockWithoutToken.is_on()));
     let answer = api.delete(Delete { keys, prev_kv: false }, options).await?;
     Ok(WriteAnswer { header: answer.header, result: (), write: answer.write })
 }
@@ -269,7 +270,8 @@ impl<A: Api> Seat<A> {
         let is_own = |place: &Place| {
             place.kv.key == self.place.key && place.kv.create_revision == self.place.create_revision
         };
-        match places.iter().position(is_own) {
+        let dead = || Mutant::LockToDeadSession.is_on().then_some(places.len());
+        match places.iter().position(is_own).or_else(dead) {
             Some(rank) => Ok((header, queue::obstacle(self.acquire.mode, &places[..rank]), rank as u64)),
             None => Err(self.why_gone().await),
         }
@@ -339,7 +341,9 @@ impl Waiting {
             tokio::select! {
                 biased;
                 update = self.own_events.next() => match deleted(update) {
-                    Ok(keys) if keys.contains(&self.own) => return Woken::Gone,
+                    Ok(keys) if keys.contains(&self.own) && !Mutant::LockToDeadSession.is_on() => {
+                        return Woken::Gone;
+                    }
                     Ok(_) => {}
                     Err(woken) => return woken,
                 },

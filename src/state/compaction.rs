@@ -27,6 +27,7 @@ use super::{
     tally::Tally,
 };
 use crate::{
+    mutant::Mutant,
     storage::{Batch, Engine, Key},
     types::{FIRST_REVISION, Revision},
 };
@@ -131,6 +132,7 @@ impl Compactor {
             return Ok(Step::Paused);
         }
         let compact_revision = core.read().head.compact_revision;
+        let compact_revision = compact_revision + u64::from(Mutant::CompactionTooFar.is_on());
         let Some(from) = progress.start(compact_revision) else { return Ok(Step::Idle) };
         let target = progress.target;
         let mut rewrite = Rewrite::new(&core, target);

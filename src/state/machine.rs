@@ -5,7 +5,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use bytes::Bytes;
 
 use super::{
-    Applied, ApplyBatch, Command, Compactor, Corruption, Event, Membership, PinnedSnapshot, Position,
+    Applied, ApplyBatch, Command, Compactor, Corruption, Event, Head, Membership, PinnedSnapshot, Position,
     StateReader, apply,
     block::{BLOCK_BYTES, Packer},
     core::{self, Core, Inventory},
@@ -13,6 +13,7 @@ use super::{
     tally::Tally,
 };
 use crate::{
+    mutant::Mutant,
     storage::{Batch, Engine},
     types::LeaseId,
 };
@@ -155,7 +156,11 @@ impl StateMachine {
         }
         let mut added = self.core.read().added;
         batch.new_records().for_each(|record| added.add(record.entry.id()));
-        self.core.engine.write(&self.encode(&batch, added))?;
+        let writes = self.encode(&batch, added);
+        if Mutant::AppliedApart.is_on() {
+            self.core.engine.write(&self.not_yet_applied(&batch, added, writes.clone()))?;
+        }
+        self.core.engine.write(&writes)?;
         {
             let mut published = self.core.write();
             for record in batch.new_records() {
@@ -182,6 +187,13 @@ impl StateMachine {
     pub fn replace(&mut self, new: StateMachine) {
         self.core = new.core;
         *self.shared.core.write().unwrap_or_else(PoisonError::into_inner) = self.core.clone();
+    }
+
+    /// The writes of a batch, but for its place in the log: by [`Mutant::AppliedApart`] alone.
+    fn not_yet_applied(&self, batch: &ApplyBatch, added: Tally, mut writes: Batch) -> Batch {
+        let head = Head { applied: self.applied(), ..batch.head };
+        core::put_head(&mut writes, &head, Inventory { added, journal: self.core.journal().sealed });
+        writes
     }
 
     fn encode(&self, batch: &ApplyBatch, added: Tally) -> Batch {

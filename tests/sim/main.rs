@@ -1,8 +1,8 @@
 //! Whole clusters in one process: simulated time, network and disks, one seed for everything that is random.
 //!
 //! Without arguments, or with those of a test runner, this is a test binary: every named scenario, the
-//! corpus of seeds that once failed, and a fixed set of seeds. With `run` or `sweep` it is the tool behind
-//! `make sim` and `make sweep`: try `--help`.
+//! corpus of seeds that once failed, the known bugs, and a fixed set of seeds. With `run`, `sweep` or
+//! `mutants` it is the tool behind `make sim`, `make sweep` and `make mutants`: try `--help`.
 //!
 //! What runs here is the node's own code, the server's and the client's. Simulated are: time and network
 //! (turmoil), the disk of the Raft log and of the state's engine, each member's clock, and every random
@@ -11,7 +11,8 @@
 //!
 //! Map: `world` (what there is: members, disks, clocks, network, trace) · `nemesis` (what goes wrong) ·
 //! `workload` (what clients do, and what they saw) · `invariants` (what must hold, one file each) ·
-//! `scenarios` (named histories, each with its protection off and on) · `run` (one seed) · `sweep` (many).
+//! `scenarios` (named histories, each with its protection off and on) · `gallery` (the known
+//! bugs, and what must catch each) · `run` (one seed) · `sweep` (many).
 
 #[cfg(not(all(tokio_unstable, feature = "mutants")))]
 fn main() {
@@ -24,6 +25,8 @@ fn main() -> std::process::ExitCode {
     tool::main()
 }
 
+#[cfg(all(tokio_unstable, feature = "mutants"))]
+mod gallery;
 #[cfg(all(tokio_unstable, feature = "mutants"))]
 mod invariants;
 #[cfg(all(tokio_unstable, feature = "mutants"))]

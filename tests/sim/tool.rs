@@ -1,14 +1,14 @@
 //! The command line, and the tests.
 
-use std::{collections::BTreeSet, process::ExitCode, time::Instant};
+use std::{process::ExitCode, time::Instant};
 
 use clap::{Parser, Subcommand};
 use libtest_mimic::{Arguments, Failed, Trial};
-use quorate::mutant::Mutant;
 
 use crate::{
+    gallery,
     run::{Report, Setup, remember_panics, run},
-    scenarios::{self, Scenario, Twin},
+    scenarios,
     sweep::Sweep,
     workload::Parts,
 };
@@ -38,6 +38,12 @@ enum Command {
         /// Switch its protection off.
         #[arg(long)]
         unprotected: bool,
+    },
+    /// Each known bug until it is caught, then the same seeds without it. Exit code 1: one was not caught, or
+    /// a seed without any did not hold.
+    Mutants {
+        /// These alone: see src/mutant.rs.
+        names: Vec<String>,
     },
     /// Many seeds, over all cores, until one fails; then looks for the smallest run that still does.
     Sweep {
@@ -91,13 +97,14 @@ struct One {
 }
 
 pub fn main() -> ExitCode {
-    let is_tool = std::env::args()
-        .nth(1)
-        .is_some_and(|first| ["run", "sweep", "scenario", "help", "--help"].contains(&first.as_str()));
+    let is_tool = std::env::args().nth(1).is_some_and(|first| {
+        ["run", "sweep", "scenario", "mutants", "help", "--help"].contains(&first.as_str())
+    });
     if is_tool {
         return match Cli::parse().command {
             Command::Run(one) => replay(&one),
             Command::Scenario { name, seed, unprotected } => play(name.as_deref(), seed, !unprotected),
+            Command::Mutants { names } => gallery::show(&names),
             Command::Sweep { seeds, first, arguments } => Sweep { first, seeds, arguments }.run(),
         };
     }
@@ -110,12 +117,6 @@ pub fn main() -> ExitCode {
 
 fn setup(one: &One) -> Result<Setup, String> {
     let default = Setup::of(one.seed);
-    let mutant = one.mutant.as_ref().map(|name| {
-        let found = Mutant::ALL.into_iter().find(|mutant| mutant.name() == name);
-        found.ok_or_else(|| {
-            format!("no mutant {name:?}; there are: {}", Mutant::ALL.map(Mutant::name).join(", "))
-        })
-    });
     let has = |part: &str| !one.leave_out.iter().any(|left_out| left_out == part);
     Ok(Setup {
         nodes: one.nodes.unwrap_or(default.nodes),
@@ -125,7 +126,7 @@ fn setup(one: &One) -> Result<Setup, String> {
         without: Vec::leak(one.without.clone()),
         parts: Parts { kv: has("kv"), locks: has("locks"), leases: has("leases"), watches: has("watches") },
         clocks: !one.wild_clocks,
-        mutant: mutant.transpose()?,
+        mutant: one.mutant.as_deref().map(gallery::named).transpose()?,
         lines: one.trace,
         wire: one.wire || one.dump_wire,
         dump_wire: one.dump_wire,
@@ -197,9 +198,6 @@ const WILD_SEEDS: u64 = 15;
 /// Seeds that are run twice.
 const REPEATED: u64 = 20;
 
-/// Seeds with which each scenario is played.
-const SCENARIO_SEEDS: u64 = 10;
-
 fn tests() -> Vec<Trial> {
     let mut tests = Vec::new();
     for first in (1..=SEEDS).step_by(SEEDS_OF_A_TEST as usize) {
@@ -217,66 +215,8 @@ fn tests() -> Vec<Trial> {
     tests.push(Trial::test("repeats_in_two_processes", || {
         (1..=REPEATED).try_for_each(|seed| repeats(seed, elsewhere))
     }));
-    for scenario in scenarios::all() {
-        tests.push(Trial::test(format!("scenario::{}", scenario.name), move || survives(&scenario)));
-    }
-    for scenario in scenarios::all() {
-        if let Some(twin) = scenario.twin {
-            let name = format!("unprotected::{}", scenario.name);
-            let play = move |seed| scenario.play(seed, false);
-            tests.push(Trial::test(name, move || falls(twin, SCENARIO_SEEDS, play)));
-        }
-    }
-    for (twin, parts) in RANDOM {
-        let name = format!("unprotected::{}", twin.mutant.name());
-        let play = move |seed| run(&Setup { mutant: Some(twin.mutant), parts, ..Setup::of(seed) });
-        tests.push(Trial::test(name, move || falls(twin, RANDOM_SEEDS, play)));
-    }
-    tests.push(Trial::test("every_mutant_must_fall", every_mutant_must_fall));
+    tests.extend(gallery::tests());
     tests
-}
-
-/// Bugs that no script leads to, and random faults do, with the part of the workload that each is about: so a
-/// run is short.
-const RANDOM: [(Twin, Parts); 1] = [(
-    Twin { mutant: Mutant::GuardIgnored, violation: "guards: " },
-    Parts { kv: false, locks: true, leases: false, watches: false },
-)];
-
-/// With how many seeds at most.
-const RANDOM_SEEDS: u64 = 150;
-
-/// The test that some seed shows a bug, by what it must violate.
-fn falls(twin: Twin, seeds: u64, play: impl Fn(u64) -> Report) -> Result<(), Failed> {
-    let mut others = BTreeSet::new();
-    for seed in 1..=seeds {
-        for violation in play(seed).violations {
-            if violation.contains(twin.violation) {
-                return Ok(());
-            }
-            others.insert(violation);
-        }
-    }
-    let name = twin.mutant.name();
-    Err(format!("{name}: {seeds} seeds without {:?}, but with {others:#?}", twin.violation).into())
-}
-
-/// What random faults have shown once, and nothing leads to for sure.
-const RARE: [Mutant; 1] = [Mutant::LongerLogReplaced];
-
-fn every_mutant_must_fall() -> Result<(), Failed> {
-    let random = RANDOM.iter().map(|(twin, _)| *twin);
-    let required: BTreeSet<_> = scenarios::all()
-        .iter()
-        .filter_map(|scenario| scenario.twin)
-        .chain(random)
-        .map(|twin| twin.mutant)
-        .collect();
-    let missing = |mutant: &&Mutant| !required.contains(mutant) && !RARE.contains(mutant);
-    match Mutant::ALL.iter().find(missing) {
-        None => Ok(()),
-        Some(mutant) => Err(format!("no test requires that {} is found", mutant.name()).into()),
-    }
 }
 
 /// Seeds that once failed: `SEED NODES SECONDS`, and why, behind `#`.
@@ -320,16 +260,6 @@ fn elsewhere(seed: u64) -> Result<Hashes, Failed> {
         line.and_then(|hash| u64::from_str_radix(hash, 16).ok()).ok_or_else(|| Failed::from(output.clone()))
     };
     Ok((hash("trace ")?, hash("wire ")?))
-}
-
-fn survives(scenario: &Scenario) -> Result<(), Failed> {
-    for seed in 1..=SCENARIO_SEEDS {
-        let report = scenario.play(seed, true);
-        if !report.violations.is_empty() {
-            return Err(format!("{} with seed {seed}: {:#?}", scenario.name, report.violations).into());
-        }
-    }
-    Ok(())
 }
 
 /// The test that nothing is violated.

@@ -36,6 +36,7 @@ use super::{
 };
 use crate::{
     error::Error,
+    mutant::Mutant,
     pb::v1,
     recipes::{WatchApi, WatchStream},
     types::{Revision, Watch, WatchEvent, WatchUpdate},
@@ -113,9 +114,10 @@ impl Reader {
     }
 
     async fn begin(&mut self) -> Result<Feed, Error> {
+        self.progress.go_back();
         let watch = self.watch.clone();
         let interval = watch.progress_interval.or(Some(PROGRESS_INTERVAL));
-        let from_here = Watch { start_revision: self.progress.next, progress_interval: interval, ..watch };
+        let from_here = Watch { start_revision: self.progress.start(), progress_interval: interval, ..watch };
         let create = v1::WatchCreate { fragment: true, ..from_here.into() };
         self.client.link().await?.begin(create).await
     }
@@ -179,6 +181,18 @@ impl Position {
             next: watch.start_revision,
             parts: Vec::new(),
             wants_progress: watch.progress_interval.is_some(),
+        }
+    }
+
+    /// Where to begin at the next member.
+    fn start(&self) -> Revision {
+        if self.created && Mutant::WatchGap.is_on() { 0 } else { self.next }
+    }
+
+    /// By [`Mutant::WatchTwice`] alone.
+    fn go_back(&mut self) {
+        if self.created && Mutant::WatchTwice.is_on() {
+            self.next = self.next.saturating_sub(1).max(1);
         }
     }
 

@@ -192,6 +192,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> io::Result<()> {
+        if Mutant::VoteNotPersisted.is_on() {
+            return self.log.save_vote((*vote).into(), Box::new(drop));
+        }
         completed(|done| self.log.save_vote((*vote).into(), done)).await
     }
 

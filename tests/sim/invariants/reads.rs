@@ -64,10 +64,11 @@ fn is_strong(level: Level) -> bool {
     matches!(level, Level::Linearizable | Level::Log | Level::Lease | Level::LeaseOrIndex)
 }
 
-/// What is shown is the state at the revision that is told.
+/// What is shown is the state at the revision that is told, or that was asked for.
 fn prefix(op: &Op, replayed: &Replayed) -> Option<String> {
     let (Call::Read { range, level }, Outcome::Read(read)) = (&op.call, &op.outcome) else { return None };
-    let at = Range { revision: read.revision, ..range.clone() };
+    let revision = if range.revision == 0 { read.revision } else { range.revision };
+    let at = Range { revision, ..range.clone() };
     let told =
         |why: &str| Some(format!("{level}: {} (c{}, from {:?}): {why}", op.outcome, op.client, op.began));
     match replayed.state.range(&at, &Limits::default()) {

@@ -5,6 +5,7 @@
 //! between two steps.
 
 mod leases;
+mod locks;
 mod reads;
 mod snapshots;
 mod storage;
@@ -42,6 +43,8 @@ pub struct Scenario {
     pub nodes: u64,
     /// `None`: the history must be survived, and there is nothing to switch off.
     pub twin: Option<Twin>,
+    /// What members promise their leaders, where it is not the default.
+    promise: Option<Duration>,
     script: Script,
 }
 
@@ -59,6 +62,7 @@ pub fn all() -> Vec<Scenario> {
         snapshots::scenarios(),
         reads::scenarios(),
         leases::scenarios(),
+        locks::scenarios(),
         watches::scenarios(),
     ];
     all.into_iter().flatten().collect()
@@ -67,7 +71,7 @@ pub fn all() -> Vec<Scenario> {
 impl Scenario {
     /// Nothing to switch off.
     fn new(name: &'static str, nodes: u64, script: Script) -> Scenario {
-        Scenario { name, nodes, twin: None, script }
+        Scenario { name, nodes, twin: None, promise: None, script }
     }
 
     /// The same, which falls with this bug, and says so.
@@ -75,11 +79,17 @@ impl Scenario {
         Scenario { twin: Some(Twin { mutant, violation }), ..self }
     }
 
+    /// The same, among members that wait so long for a leader.
+    fn promising(self, promise: Duration) -> Scenario {
+        Scenario { promise: Some(promise), ..self }
+    }
+
     /// Plays it once, with the protection on or off.
     pub fn play(&self, seed: u64, protected: bool) -> Report {
         let mutant = self.twin.filter(|_| !protected).map(|twin| twin.mutant);
         simulating(seed, mutant, || {
             let world = World::new(seed, self.nodes, true);
+            world.members.iter().for_each(|member| member.promises(self.promise));
             let parts = Parts { kv: false, locks: false, leases: false, watches: false };
             let clients =
                 Clients::new(world.clone(), Plan { seed, length: Duration::ZERO, parts, clocks: true });
@@ -278,7 +288,12 @@ impl Stage {
 
     /// Reads at a level from one member. Whether it was answered.
     pub async fn read(&self, client: &Client, level: Level, id: u64) -> bool {
-        let range = Range::new(KeyRange::prefix("k"));
+        self.read_at(client, level, (id, 0)).await
+    }
+
+    /// The same, at a revision; 0: the newest.
+    pub async fn read_at(&self, client: &Client, level: Level, (id, revision): (u64, Revision)) -> bool {
+        let range = Range { revision, ..Range::new(KeyRange::prefix("k")) };
         let consistency = Consistency { level, route: Route::Member(id) };
         let began = now();
         let answer = client.range(range.clone(), consistency, CallOptions::default()).await;

@@ -9,6 +9,12 @@ use crate::world::{Loss, ms, now};
 
 const LINEARIZABLE: Level = Level::Linearizable;
 
+/// How much two clocks may differ in rate: as the configuration says.
+const DRIFT: f64 = 0.05;
+
+/// What clocks may differ by in this time is longer than an election.
+const LONG_PROMISE: Duration = Duration::from_secs(10);
+
 pub fn scenarios() -> Vec<Scenario> {
     vec![
         Scenario::new("h2_voters_forget_a_lease", 3, |s| Box::pin(voters_forget(s)))
@@ -27,6 +33,9 @@ pub fn scenarios() -> Vec<Scenario> {
             .falls(Mutant::ReadWithoutRound, "linearizable: read linearizable"),
         Scenario::new("paused_leader_and_late_acknowledgements", 3, |s| Box::pin(paused(s)))
             .falls(Mutant::SuspensionIgnored, "lease: read lease"),
+        Scenario::new("clocks_as_far_apart_as_they_may_be", 3, |s| Box::pin(apart(s)))
+            .promising(LONG_PROMISE)
+            .falls(Mutant::LeaseWithoutMargin, "lease: read lease"),
         Scenario::new("partial_partition_of_five", 5, |s| Box::pin(partial_partition(s)))
             .falls(Mutant::QuorumUnprobed, "liveness: the member that reaches everybody does not lead"),
     ]
@@ -88,6 +97,32 @@ async fn paused(stage: Arc<Stage>) {
         }
     };
     tokio::join!(read(Level::Lease), read(LINEARIZABLE), write);
+}
+
+/// A voter's clock is as much faster than its leader's as the configuration allows. Somebody stands for
+/// election at the very moment at which the voter's promise ends.
+async fn apart(stage: Arc<Stage>) {
+    let leader = stage.leader(None).await;
+    let [heir, voter] = stage.others(leader)[..] else { return };
+    let (old, new) = (stage.client_of(&[leader]), stage.client_of(&[heir]));
+    stage.put_surely(&old, "k").await;
+    tokio::time::sleep(ms(200)).await;
+    // It has all entries, and misses its leader long before the voter does.
+    stage.cut(leader, heir).await;
+    stage.member(heir).leap(LONG_PROMISE * 3);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    stage.isolate(leader).await;
+    let ends = now() + LONG_PROMISE;
+    stage.member(voter).leap(LONG_PROMISE.mul_f64(DRIFT));
+    tokio::time::sleep(LONG_PROMISE.mul_f64(1.0 - 2.0 * DRIFT)).await;
+    let elections = stage.world().ledger.elections();
+    let stand = async {
+        while now() < ends && stage.world().ledger.elections() == elections {
+            stage.member(heir).leap(ms(200));
+            tokio::time::sleep(ms(20)).await;
+        }
+    };
+    tokio::join!(stand, contend(&stage, (leader, Level::Lease), (&old, &new)));
 }
 
 /// The followers of a leader that is cut off restart at once, and elect another while its lease runs.

@@ -2,7 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
-use quorate::{mutant::Mutant, types::Level};
+use quorate::{
+    mutant::Mutant,
+    recipes::KvApi,
+    types::{CallOptions, Level},
+};
 
 use super::{Scenario, Stage};
 use crate::world::{Loss, ms, now};
@@ -17,6 +21,10 @@ pub fn scenarios() -> Vec<Scenario> {
             .falls(Mutant::ApplyBeforeDurable, "monotonic member"),
         Scenario::new("h9_shown_unrecovered", 3, |s| Box::pin(shown_unrecovered(s)))
             .falls(Mutant::ShownUnrecovered, "monotonic member"),
+        Scenario::new("a_vote_that_is_forgotten", 3, |s| Box::pin(vote_is_forgotten(s)))
+            .falls(Mutant::VoteNotPersisted, "election safety"),
+        Scenario::new("read_at_the_compact_revision", 3, |s| Box::pin(at_the_compact_revision(s)))
+            .falls(Mutant::CompactionTooFar, "linearizable: "),
     ]
 }
 
@@ -103,4 +111,50 @@ async fn shown_unrecovered(stage: Arc<Stage>) {
     stage.isolate(follower).await;
     stage.crash(follower, Loss::All, true).await;
     show_for(&stage, follower).await;
+}
+
+/// Of three, one is cut off, and the second is elected by the third, whose disk stands still. The third
+/// crashes, and meets the first one again: there is a term in which it may have voted.
+async fn vote_is_forgotten(stage: Arc<Stage>) {
+    let old = stage.leader(None).await;
+    let [heir, voter] = stage.others(old)[..] else { return };
+    let client = stage.client_of(&[old]);
+    stage.put_surely(&client, "k").await;
+    stage.member(voter).disk.stall(Duration::from_secs(60));
+    let elections = stage.world().ledger.elections();
+    stage.isolate(old).await;
+    // It is the first to miss its leader.
+    stage.member(heir).leap(Duration::from_secs(3));
+    stage.until(|| stage.world().ledger.elections() > elections).await;
+    let names = [old, heir, voter].map(|id| stage.member(id).name());
+    stage
+        .order(move |sim| {
+            let [old, heir, voter] = names.each_ref().map(String::as_str);
+            sim.partition(heir, voter);
+            sim.repair(old, voter);
+        })
+        .await;
+    for id in [voter, old] {
+        stage.crash(id, Loss::All, true).await;
+        stage.member(id).disk.stall(Duration::ZERO);
+    }
+    stage.put_surely(&stage.client_of(&[old, voter]), "k").await;
+}
+
+/// What was overwritten just behind the compact revision is what that revision shows.
+async fn at_the_compact_revision(stage: Arc<Stage>) {
+    stage.leader(None).await;
+    let client = stage.client_for(&[1, 2, 3], Duration::from_secs(2));
+    stage.put_surely(&client, "k").await;
+    let compact = stage.put_at(&client, "k").await;
+    for _ in 0..3 {
+        stage.put_surely(&client, "k").await;
+    }
+    while client.compact(compact, CallOptions::default()).await.is_err() {
+        tokio::time::sleep(ms(10)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    for id in [1, 2, 3] {
+        stage.read_at(&stage.client_of(&[id]), Level::Linearizable, (id, compact)).await;
+    }
 }

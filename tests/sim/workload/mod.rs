@@ -15,7 +15,7 @@ use std::{
 use quorate::client::{Client, ClientBuilder};
 use rand::{RngExt, SeedableRng, rngs::SmallRng};
 
-pub use self::history::{Call, History, Leased, Op, Outcome, Watched};
+pub use self::history::{Call, History, Leased, Op, Outcome, Token, Watched};
 pub use self::locks::{COUNTER, counted};
 use crate::world::{World, client_addr, ms, now};
 

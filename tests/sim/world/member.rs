@@ -59,6 +59,7 @@ struct State {
     /// It has refused to start, for good reasons.
     refuses: bool,
     leap: Duration,
+    promise: Option<Duration>,
 }
 
 impl Member {
@@ -122,6 +123,11 @@ impl Member {
         self.state().leap += by;
     }
 
+    /// What it promises its leader, from its next start on; `None`: the default.
+    pub fn promises(&self, promise: Option<Duration>) {
+        self.state().promise = promise;
+    }
+
     /// Power fails: to be called just before its host is crashed. Gives what of the log was lost.
     pub fn crash(&self, loss: Loss) -> Lost {
         let mut state = self.state();
@@ -133,6 +139,7 @@ impl Member {
     /// Its configuration: thresholds are tiny, so that snapshots and purges happen all the time.
     fn config(&self) -> Config {
         let addr = |id: u64| MemberAddr { peer: format!("n{id}:7501"), client: client_addr(id) };
+        let default = Config::default();
         Config {
             id: self.id,
             data_dir: self.dir.clone(),
@@ -141,7 +148,8 @@ impl Member {
             log_entries_kept: 8,
             free_bytes_min: 1,
             certificate_interval: Duration::from_millis(400),
-            ..Config::default()
+            election_timeout_max: self.state().promise.unwrap_or(default.election_timeout_max),
+            ..default
         }
     }
 
