@@ -6,7 +6,9 @@ use std::{sync::Arc, time::Duration};
 use futures::stream;
 use quorate::{
     Config,
-    pb::internal::{self as pb, SnapshotReply, peer_client::PeerClient, snapshot_chunk::Part},
+    pb::internal::{
+        self as pb, SnapshotReply, entry::Payload, peer_client::PeerClient, snapshot_chunk::Part,
+    },
     raft::{
         codec::{encode_membership, snapshot_head},
         envelope::Envelope,
@@ -92,6 +94,20 @@ impl PeerCaller {
         let mut client = self.client.clone();
         let answer = if pre { client.pre_vote(request).await } else { client.vote(request).await };
         answer.map(tonic::Response::into_inner)
+    }
+
+    /// Sends so many blank entries of a term, behind the one at `prev` (term, index).
+    async fn append(&self, prev: (u64, u64), (term, count): (u64, u64)) -> Result<pb::AppendReply, Status> {
+        let id = |(term, index): (u64, u64)| pb::LogId { term, index };
+        let blank = |index| pb::Entry { id: Some(id((term, index))), payload: Some(Payload::Blank(true)) };
+        let request = pb::AppendRequest {
+            vote: Some(pb::Vote { term, node_id: self.envelope.from, committed: true }),
+            prev: Some(id(prev)),
+            commit: None,
+            entries: (prev.1 + 1..=prev.1 + count).map(blank).collect(),
+        };
+        let request = self.envelope.wrap(request, Duration::from_secs(10));
+        self.client.clone().append(request).await.map(tonic::Response::into_inner)
     }
 
     /// Sends a snapshot, after `change` had its way with the stream.
@@ -218,4 +234,20 @@ async fn a_sender_that_hangs_up_while_its_snapshot_is_installed_harms_nobody() {
     let image = Image::of(members.config(1), term, last + 100);
     peer.send(&image, |_| ()).await.expect("the member is up, and installs the last one");
     eventually("the state is there", SOON, async || what_it_shows(&members).await).await;
+}
+
+/// openraft takes its account of the log back when a snapshot replaces one that reaches further, and its own
+/// check ends the member. What the snapshot covers is committed here instead, and the log stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_for_a_log_that_reaches_further_commits_what_it_covers() {
+    let (members, peer, last) = lonely().await;
+    let term = members.node(1).header("").term;
+    let later = term + 5;
+    peer.append((term, last), (later, 20)).await.expect("entries that nobody knows to be committed");
+    let image = Image::of(members.config(1), later, last + 10);
+    peer.send(&image, |_| ()).await.expect("the snapshot is answered");
+    let status = members.node(1).status().await;
+    assert_eq!(status.last_log_index, last + 20, "the log is as long as before");
+    assert!(status.commit_index >= last + 10, "{} is committed", status.commit_index);
+    peer.append((later, last + 20), (later, 1)).await.expect("the member is up, and goes on");
 }
