@@ -171,6 +171,11 @@ impl Data {
 }
 
 impl Options {
+    /// Whether a read at the level is the leader's to answer, if the route says nothing else.
+    pub(super) fn is_served_by_leader(&self) -> bool {
+        matches!(self.consistency.level, Level::Lease | Level::LeaseOrIndex | Level::LeaderLocal)
+    }
+
     /// # Errors
     /// `Invalid`: options that contradict each other.
     pub fn validate(&self) -> Result<(), BenchError> {

@@ -156,11 +156,11 @@ pub(super) async fn connect(options: &Options) -> Result<Vec<Wire>, BenchError> 
 /// the client finds.
 fn rust(options: &Options, number: usize) -> Result<Wire, BenchError> {
     let only_reads = matches!(options.workload, Workload::Get | Workload::Scan);
-    let by_leader =
-        matches!(options.consistency.level, Level::Lease | Level::LeaseOrIndex | Level::LeaderLocal);
     let retrying = options.driver == Driver::Retrying;
     let endpoints = match options.consistency.route {
-        Route::Any if only_reads && !by_leader && !retrying && !options.endpoints.is_empty() => {
+        Route::Any
+            if only_reads && !options.is_served_by_leader() && !retrying && !options.endpoints.is_empty() =>
+        {
             vec![options.endpoints[number % options.endpoints.len()].clone()]
         }
         _ => options.endpoints.clone(),

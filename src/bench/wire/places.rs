@@ -9,7 +9,7 @@ use crate::{
     bench::{BenchError, options::Options},
     client::Client,
     error::Error,
-    types::{CallOptions, Level, Route},
+    types::{CallOptions, Route},
 };
 
 /// A member that answered.
@@ -26,11 +26,9 @@ impl Place {
     /// # Errors
     /// `NoLeader`, or that nobody fits the route.
     pub fn choose(places: &[Place], options: &Options) -> Result<Vec<String>, BenchError> {
-        let by_leader =
-            matches!(options.consistency.level, Level::Lease | Level::LeaseOrIndex | Level::LeaderLocal);
         let route = match options.consistency.route {
             _ if !options.workload.reads() => Route::Leader,
-            Route::Any if by_leader => Route::Leader,
+            Route::Any if options.is_served_by_leader() => Route::Leader,
             route => route,
         };
         let fits = |place: &&Place| match route {
@@ -88,7 +86,7 @@ pub(super) async fn etcd(endpoints: &[String], limit: Duration) -> Result<Vec<Pl
 mod tests {
     use super::*;
     use crate::bench::{Data, Distribution, Driver, Load, Workload};
-    use crate::types::Consistency;
+    use crate::types::{Consistency, Level};
 
     fn options(workload: Workload, level: Level, route: Route) -> Options {
         let second = Duration::from_secs(1);
