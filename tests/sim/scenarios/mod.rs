@@ -160,20 +160,21 @@ impl Stage {
         self.order(move |sim| sim.bounce(name)).await;
     }
 
-    /// Cuts a member off from the other members; clients reach it.
-    pub async fn isolate(&self, id: u64) {
+    /// Does something to the link between a member and each other one.
+    async fn links(&self, id: u64, change: impl Fn(&Sim<'static>, &str, &str) + Send + 'static) {
         let name = self.member(id).name();
         let others: Vec<_> = self.others(id).into_iter().map(|id| self.member(id).name()).collect();
-        self.order(move |sim| others.iter().for_each(|other| sim.partition(name.as_str(), other.as_str())))
-            .await;
+        self.order(move |sim| others.iter().for_each(|other| change(sim, &name, other))).await;
+    }
+
+    /// Cuts a member off from the other members; clients reach it.
+    pub async fn isolate(&self, id: u64) {
+        self.links(id, |sim, one, other| sim.partition(one, other)).await;
     }
 
     /// Ends that.
     pub async fn join(&self, id: u64) {
-        let name = self.member(id).name();
-        let others: Vec<_> = self.others(id).into_iter().map(|id| self.member(id).name()).collect();
-        self.order(move |sim| others.iter().for_each(|other| sim.repair(name.as_str(), other.as_str())))
-            .await;
+        self.links(id, |sim, one, other| sim.repair(one, other)).await;
     }
 
     /// Nothing goes from one member to another any more.
@@ -184,22 +185,16 @@ impl Stage {
 
     /// What one member and the others send to each other from now on waits.
     pub async fn hold(&self, id: u64) {
-        let name = self.member(id).name();
-        let others: Vec<_> = self.others(id).into_iter().map(|id| self.member(id).name()).collect();
-        self.order(move |sim| others.iter().for_each(|other| sim.hold(name.as_str(), other.as_str()))).await;
+        self.links(id, |sim, one, other| sim.hold(one, other)).await;
     }
 
     /// What waited arrives, and nothing after it: they are cut off from each other.
     pub async fn release_and_isolate(&self, id: u64) {
-        let name = self.member(id).name();
-        let others: Vec<_> = self.others(id).into_iter().map(|id| self.member(id).name()).collect();
-        self.order(move |sim| {
-            for other in &others {
-                sim.release(name.as_str(), other.as_str());
-                sim.partition(name.as_str(), other.as_str());
-            }
-        })
-        .await;
+        let change = |sim: &Sim<'static>, one: &str, other: &str| {
+            sim.release(one, other);
+            sim.partition(one, other);
+        };
+        self.links(id, change).await;
     }
 
     /// Cuts two members off from each other.
