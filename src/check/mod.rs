@@ -51,20 +51,29 @@ pub use self::{
 pub fn check(history: &History, options: &Options) -> Findings {
     let mut findings = Findings::default();
     let index = Index::new(history);
-    wellformed::check(&index, &mut findings);
-    if let Some(replay) = witness::check(&index, &mut findings) {
-        levels::check(&index, &replay, &mut findings);
+    timed(&mut findings, wellformed::TIER, |findings| wellformed::check(&index, findings));
+    let replay = timed(&mut findings, witness::TIER, |findings| witness::check(&index, findings));
+    if let Some(replay) = replay {
+        timed(&mut findings, levels::TIER, |findings| levels::check(&index, &replay, findings));
     }
     if options.model.is_none_or(Model::is_linear) {
-        linear::check(&index, options, &mut findings);
+        timed(&mut findings, linear::TIER, |findings| linear::check(&index, options, findings));
     }
-    append::check(history, &mut findings);
+    timed(&mut findings, append::TIER, |findings| append::check(history, findings));
+    timed(&mut findings, promises::TIER, |findings| {
+        watch::check(history, findings);
+        lease::check(history, findings);
+        lock::check(history, findings);
+    });
+    findings
+}
+
+/// Does a tier's work, and notes how long it took if it found anything to look at.
+fn timed<T>(findings: &mut Findings, tier: &str, work: impl FnOnce(&mut Findings) -> T) -> T {
     let began = Instant::now();
-    watch::check(history, &mut findings);
-    lease::check(history, &mut findings);
-    lock::check(history, &mut findings);
-    if let Some(tier) = findings.tiers.get_mut(promises::TIER) {
+    let done = work(findings);
+    if let Some(tier) = findings.tiers.get_mut(tier) {
         tier.took = began.elapsed();
     }
-    findings
+    done
 }

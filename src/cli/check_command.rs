@@ -17,7 +17,7 @@ use super::{
     byte_size, output,
 };
 use crate::check::{
-    self, Findings, History, Model, Options, Verdict,
+    self, History, Model, Options, Verdict,
     format::{self, Format, jepsen},
 };
 
@@ -79,7 +79,8 @@ pub(super) fn check(args: &CheckArgs, global: &GlobalArgs, out: &mut dyn Write) 
     };
     let findings = watched("checking", || check::check(&history, &options));
     if let Some(path) = &args.report {
-        watched("writing the report", || report(&history, &findings, path))?;
+        let written = watched("writing the report", || check::report::save(&history, &findings, path));
+        written.map_err(|error| bad(path, &error))?;
     }
     match global.output {
         OutputForm::Json => output::json(out, &told::VerdictObject::new(&history, &findings))?,
@@ -119,12 +120,6 @@ fn bad(file: &Path, error: &dyn std::fmt::Display) -> Failure {
 fn create(path: &Path) -> Result<BufWriter<File>, Failure> {
     let file = File::create(path).map_err(|error| bad(path, &error))?;
     Ok(BufWriter::with_capacity(BUFFER, file))
-}
-
-fn report(history: &History, findings: &Findings, path: &Path) -> Result<(), Failure> {
-    let mut file = create(path)?;
-    let written = check::report::write(history, findings, &mut file).and_then(|()| file.flush());
-    written.map_err(|error| bad(path, &error))
 }
 
 fn export(history: &History, (form, key): (FormatName, Option<&str>), path: &Path) -> Result<(), Failure> {

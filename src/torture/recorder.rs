@@ -1,7 +1,6 @@
 //! What clients do and see, as it happens: one clock for all, one history.
 
 use std::{
-    collections::BTreeMap,
     io,
     path::Path,
     sync::{
@@ -63,8 +62,6 @@ pub struct Live {
     pub troubles: Vec<String>,
     /// The last leader, and its term.
     pub leader: Option<(u64, u64)>,
-    /// Answered reads by level.
-    pub levels: BTreeMap<&'static str, u64>,
 }
 
 impl Recorder {
@@ -218,9 +215,7 @@ impl Live {
         } else {
             self.ok += 1;
         }
-        let Some(level) = operation.level.filter(|_| operation.is_ok()) else { return };
-        *self.levels.entry(level.name()).or_default() += 1;
-        let recent = matches!(level, Level::Linearizable | Level::Log);
-        self.stale += u64::from(recent && operation.revision() < acknowledged);
+        let recent = matches!(operation.level, Some(Level::Linearizable | Level::Log));
+        self.stale += u64::from(recent && operation.is_ok() && operation.revision() < acknowledged);
     }
 }

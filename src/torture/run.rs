@@ -2,7 +2,6 @@
 
 use std::{
     fs,
-    io::{BufWriter, Write},
     path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
@@ -74,7 +73,8 @@ pub async fn run(options: &Options, tell: impl Fn(Phase, &Live) + Send) -> Resul
     let live = recorder.live();
     let history = recorder.finish().map_err(TortureError::io("the history could not be written"))?;
     let (history, findings) = judge(history).await?;
-    write_report(&options.out, &history, &findings)?;
+    let file = options.out.join("report.html");
+    report::save(&history, &findings, &file).map_err(TortureError::io("cannot write the report"))?;
     let summary = Summary::new(options, (&history, &findings), (&live, ending));
     summary.write(&options.out.join("summary.json")).map_err(TortureError::io("cannot write the summary"))?;
     Ok(summary)
@@ -247,11 +247,4 @@ async fn judge(history: History) -> Result<(History, Findings), TortureError> {
         (history, findings)
     });
     judged.await.map_err(|error| TortureError::Broken(format!("the judge failed: {error}")))
-}
-
-fn write_report(out: &Path, history: &History, findings: &Findings) -> Result<(), TortureError> {
-    let failed = |error| TortureError::io("cannot write the report")(error);
-    let file = fs::File::create(out.join("report.html")).map_err(failed)?;
-    let mut file = BufWriter::new(file);
-    report::write(history, findings, &mut file).and_then(|()| file.flush()).map_err(failed)
 }

@@ -8,7 +8,7 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Options, recorder::Live, run::Ending};
+use super::{Options, recorder::Live, run::Ending, workload::number_in};
 use crate::check::{
     Findings, History, Verdict,
     history::{Action, Operation},
@@ -62,7 +62,7 @@ pub struct Summary {
     /// See `faults`.
     pub faults_landed: u64,
     /// The same by kind: happened, landed.
-    pub faults_by_kind: BTreeMap<String, (u64, u64)>,
+    pub faults_by_kind: BTreeMap<&'static str, (u64, u64)>,
     /// Promises that were broken.
     pub violations: u64,
     /// What promises rest on and was broken on purpose, in words.
@@ -108,9 +108,7 @@ impl Summary {
             out: options.out.clone(),
         };
         for fault in &history.faults {
-            let kind =
-                serde_json::to_value(fault.kind).ok().and_then(|kind| kind.as_str().map(str::to_owned));
-            let counts = summary.faults_by_kind.entry(kind.unwrap_or_default()).or_default();
+            let counts = summary.faults_by_kind.entry(fault.kind.name()).or_default();
             *counts = (counts.0 + 1, counts.1 + u64::from(fault.landed));
         }
         summary.decide(findings.verdict(), (live, ending), void(options, history, live));
@@ -210,5 +208,5 @@ fn increments(operation: &Operation, counter: &str) -> bool {
 fn value_of(operation: &Operation, counter: &str) -> Option<u64> {
     let Action::Range { found: Some(found), .. } = &operation.action else { return None };
     let (_, found) = found.iter().find(|(key, _)| key.ends_with(counter))?;
-    found.value.split(' ').next()?.parse().ok()
+    number_in(&found.value)
 }

@@ -32,24 +32,31 @@ fn history(lines: &str) -> History {
             _ => Outcome::Unknown(text("x")),
         };
         let steps = words[4..].iter().map(|told| step(told)).collect();
-        let applied = Some(true).filter(|_| outcome == Outcome::Ok);
-        let action = Action::Txn { when: vec![], steps, applied };
-        let (session, part, level, seen) = (process, None, None, None);
-        history.operations.push(Operation {
-            index,
-            process,
-            session,
-            part,
-            call,
-            ret,
-            action,
-            outcome,
-            level,
-            seen,
-        });
+        history.operations.push(transaction((index, process), (call, ret), (steps, outcome)));
     }
     history.operations.sort_by_key(|operation| operation.call);
     history
+}
+
+/// What a process asked, in a session of its own.
+fn transaction(
+    (index, process): (u64, u64),
+    (call, ret): (u64, u64),
+    (steps, outcome): (Vec<Step>, Outcome),
+) -> Operation {
+    let applied = Some(true).filter(|_| outcome == Outcome::Ok);
+    Operation {
+        index,
+        process,
+        session: process,
+        part: None,
+        call,
+        ret,
+        action: Action::Txn { when: vec![], steps, applied },
+        outcome,
+        level: None,
+        seen: None,
+    }
 }
 
 /// The names of what is found, sorted, each once.
@@ -149,22 +156,7 @@ fn serial(rng: &mut StdRng, txns: u64) -> History {
                 steps.push(Step::List(key, Some(lists[list].clone()).filter(|_| outcome == Outcome::Ok)));
             }
         }
-        let applied = Some(true).filter(|_| outcome == Outcome::Ok);
-        let action = Action::Txn { when: vec![], steps, applied };
-        let (process, session, part) = (index % 4, index % 4, None);
-        let (level, seen) = (None, None);
-        history.operations.push(Operation {
-            index,
-            process,
-            session,
-            part,
-            call,
-            ret,
-            action,
-            outcome,
-            level,
-            seen,
-        });
+        history.operations.push(transaction((index, index % 4), (call, ret), (steps, outcome)));
     }
     history.operations.sort_by_key(|operation| operation.call);
     history

@@ -68,6 +68,30 @@ pub enum FaultKind {
     Compact,
 }
 
+impl FaultKind {
+    /// The name, as it stands in histories.
+    pub fn name(self) -> &'static str {
+        match self {
+            FaultKind::Kill => "kill",
+            FaultKind::KillAll => "kill-all",
+            FaultKind::Restart => "restart",
+            FaultKind::RollingRestart => "rolling-restart",
+            FaultKind::Pause => "pause",
+            FaultKind::Partition => "partition",
+            FaultKind::OneWay => "one-way",
+            FaultKind::Slow => "slow",
+            FaultKind::Drop => "drop",
+            FaultKind::Reset => "reset",
+            FaultKind::Client => "client",
+            FaultKind::Clock => "clock",
+            FaultKind::DiskFull => "disk-full",
+            FaultKind::Corrupt => "corrupt",
+            FaultKind::Transfer => "transfer",
+            FaultKind::Compact => "compact",
+        }
+    }
+}
+
 /// Somebody was seen to lead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

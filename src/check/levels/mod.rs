@@ -11,8 +11,6 @@ mod promise;
 mod session;
 mod staleness;
 
-use std::time::Instant;
-
 use self::{acked::Acked, staleness::Missed};
 use super::{
     effect,
@@ -31,7 +29,6 @@ const WRITE: &str = "write";
 
 /// Counts every guarantee at every level. O(n log n).
 pub fn check(index: &Index<'_>, replay: &Replay, findings: &mut Findings) {
-    let began = Instant::now();
     let acked = Acked::new(index.history);
     let mut judge = Judge { index, acked: &acked, replay, findings };
     recency(&mut judge);
@@ -41,7 +38,6 @@ pub fn check(index: &Index<'_>, replay: &Replay, findings: &mut Findings) {
     let reads = index.history.operations.iter().filter(|operation| told(operation)).count();
     let tier = findings.tier(TIER);
     tier.checked = reads as u64;
-    tier.took = began.elapsed();
 }
 
 /// Whether the operation is a read whose answer tells its revision.

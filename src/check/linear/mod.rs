@@ -47,7 +47,6 @@ const AFTER_VIOLATION: Duration = Duration::from_secs(5);
 
 /// Checks each key that the history knows all writes of. On all cores, until the deadline.
 pub fn check(index: &Index<'_>, options: &Options, findings: &mut Findings) {
-    let began = Instant::now();
     let elements = Elements::new(index);
     elements.check(findings);
     let is_searched = options.model != Some(Model::Set);
@@ -68,7 +67,6 @@ pub fn check(index: &Index<'_>, options: &Options, findings: &mut Findings) {
     }
     let tier = findings.tier(TIER);
     tier.checked = (searched + elements.len()) as u64;
-    tier.took = began.elapsed();
     tier.note = note(&unknown, elements.never_read());
     if !unknown.is_empty() {
         tier.verdict = tier.verdict.max(Verdict::Unknown);

@@ -109,7 +109,7 @@ fn phases(faults: &[Fault]) -> Vec<Phase> {
     let no_fault = Phase { name: "no fault", says: "Nothing was wrong.", faults: 0, spans: merged(all) };
     let mut phases = vec![no_fault];
     for (kind, spans) in kinds {
-        let (name, says) = words::fault(kind);
+        let (name, says) = (kind.name(), words::fault(kind));
         phases.push(Phase { name, says, faults: spans.len() as u64, spans: merged(spans) });
     }
     phases

@@ -313,7 +313,7 @@ fn faults(history: &History) -> Vec<FaultRow<'_>> {
         .faults
         .iter()
         .map(|fault| {
-            let (kind, says) = words::fault(fault.kind);
+            let (kind, says) = (fault.kind.name(), words::fault(fault.kind));
             FaultRow {
                 kind,
                 says,

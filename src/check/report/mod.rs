@@ -18,7 +18,11 @@ mod words;
 #[cfg(test)]
 mod tests;
 
-use std::io::{self, Write};
+use std::{
+    fs::File,
+    io::{self, BufWriter, Write},
+    path::Path,
+};
 
 use super::{
     Findings, History,
@@ -49,6 +53,13 @@ pub fn in_words(operation: &Operation) -> String {
     };
     let told = format!("{verb} {subject} {}", text::detail(operation));
     format!("{}{outcome}", told.trim_end())
+}
+
+/// Writes the report into a file.
+pub fn save(history: &History, findings: &Findings, path: &Path) -> io::Result<()> {
+    let mut file = BufWriter::new(File::create(path)?);
+    write(history, findings, &mut file)?;
+    file.flush()
 }
 
 /// Writes the report of a history and of what was found in it.

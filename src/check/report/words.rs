@@ -188,24 +188,24 @@ pub fn tier(name: &str) -> &'static str {
     }
 }
 
-/// The fault's name as in the history, and what it is.
-pub fn fault(kind: FaultKind) -> (&'static str, &'static str) {
+/// What a fault is.
+pub fn fault(kind: FaultKind) -> &'static str {
     match kind {
-        FaultKind::Kill => ("kill", "One process was ended without warning."),
-        FaultKind::KillAll => ("kill-all", "All processes were ended without warning."),
-        FaultKind::Restart => ("restart", "A process was asked to end, and started again."),
-        FaultKind::RollingRestart => ("rolling-restart", "Each process was restarted, one after the other."),
-        FaultKind::Pause => ("pause", "A process was stopped for a while, and did not know."),
-        FaultKind::Partition => ("partition", "Nothing passed between groups of members."),
-        FaultKind::OneWay => ("one-way", "Nothing passed in one direction."),
-        FaultKind::Slow => ("slow", "Messages took longer."),
-        FaultKind::Drop => ("drop", "Messages or connections were lost."),
-        FaultKind::Reset => ("reset", "Connections were reset."),
-        FaultKind::Client => ("client", "Clients did not reach a member."),
-        FaultKind::Clock => ("clock", "A clock ran at another rate, or jumped."),
-        FaultKind::DiskFull => ("disk-full", "A disk was full."),
-        FaultKind::Corrupt => ("corrupt", "Files of a member that was down were damaged."),
-        FaultKind::Transfer => ("transfer", "The leader was asked to hand over."),
-        FaultKind::Compact => ("compact", "Old revisions were compacted away."),
+        FaultKind::Kill => "One process was ended without warning.",
+        FaultKind::KillAll => "All processes were ended without warning.",
+        FaultKind::Restart => "A process was asked to end, and started again.",
+        FaultKind::RollingRestart => "Each process was restarted, one after the other.",
+        FaultKind::Pause => "A process was stopped for a while, and did not know.",
+        FaultKind::Partition => "Nothing passed between groups of members.",
+        FaultKind::OneWay => "Nothing passed in one direction.",
+        FaultKind::Slow => "Messages took longer.",
+        FaultKind::Drop => "Messages or connections were lost.",
+        FaultKind::Reset => "Connections were reset.",
+        FaultKind::Client => "Clients did not reach a member.",
+        FaultKind::Clock => "A clock ran at another rate, or jumped.",
+        FaultKind::DiskFull => "A disk was full.",
+        FaultKind::Corrupt => "Files of a member that was down were damaged.",
+        FaultKind::Transfer => "The leader was asked to hand over.",
+        FaultKind::Compact => "Old revisions were compacted away.",
     }
 }

@@ -16,8 +16,6 @@ mod place;
 mod replay;
 mod state;
 
-use std::time::Instant;
-
 use self::place::Places;
 use super::{
     history::Operation,
@@ -42,7 +40,6 @@ pub struct Replay {
 
 /// Checks the history against its revisions; `None` if its answers tell none. O(n log n).
 pub fn check(index: &Index<'_>, findings: &mut Findings) -> Option<Replay> {
-    let began = Instant::now();
     let operations = &index.history.operations;
     if !operations.iter().any(|operation| operation.revision() > 0) {
         findings.tier(TIER).note = Some("the answers tell no revisions".to_owned());
@@ -56,7 +53,6 @@ pub fn check(index: &Index<'_>, findings: &mut Findings) -> Option<Replay> {
     let tier = findings.tier(TIER);
     tier.checked = (operations.len() - untold) as u64;
     tier.note = (untold > 0).then(|| format!("{untold} answers tell no revision"));
-    tier.took = began.elapsed();
     Some(replay)
 }
 

@@ -26,7 +26,7 @@ impl SmallDisk {
     }
 
     /// Bytes that are free.
-    pub fn free(&self) -> io::Result<u64> {
+    fn free(&self) -> io::Result<u64> {
         let stat = statvfs(&self.0)?;
         Ok(stat.f_bavail * stat.f_frsize)
     }

@@ -17,7 +17,7 @@ const STRIDE: u32 = 50;
 static GIVEN: AtomicU32 = AtomicU32::new(0);
 
 /// A port of 127.0.0.1 that nobody listens on, and that this process gives out once. `None`: there is none.
-pub fn free_port() -> Option<u16> {
+fn free_port() -> Option<u16> {
     (0..COUNT).find_map(|_| {
         let step = GIVEN.fetch_add(1, Ordering::Relaxed);
         let port = FIRST + (process::id().wrapping_mul(STRIDE).wrapping_add(step)) % COUNT;

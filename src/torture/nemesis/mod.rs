@@ -85,25 +85,11 @@ impl Kind {
         Kind::Compact,
     ];
 
-    /// The name on the command line.
+    /// The name on the command line: that of the history, but for the one that goes beyond the bound.
     pub fn name(self) -> &'static str {
         match self {
-            Kind::Kill => "kill",
-            Kind::KillAll => "kill-all",
-            Kind::Restart => "restart",
-            Kind::RollingRestart => "rolling-restart",
-            Kind::Pause => "pause",
-            Kind::Partition => "partition",
-            Kind::OneWay => "one-way",
-            Kind::Slow => "slow",
-            Kind::Drop => "drop",
-            Kind::Reset => "reset",
-            Kind::Client => "client",
-            Kind::Clock => "clock",
             Kind::ClockBeyond => "clock-beyond",
-            Kind::DiskFull => "disk-full",
-            Kind::Corrupt => "corrupt",
-            Kind::Compact => "compact",
+            kind => kind.of_history().name(),
         }
     }
 

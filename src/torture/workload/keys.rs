@@ -49,7 +49,7 @@ async fn compare_and_set(mut actor: Actor) {
 pub fn txn(crew: &mut Crew) {
     crew.add(write_several);
     crew.add_without_session(write_several);
-    crew.add(read_several);
+    crew.add(read_all);
 }
 
 /// Keys of a transaction.
@@ -76,7 +76,8 @@ async fn write_several(mut actor: Actor) {
     }
 }
 
-async fn read_several(mut actor: Actor) {
+/// Reads all keys of the part's present life at once.
+async fn read_all(mut actor: Actor) {
     while actor.turn().await {
         let (prefix, level) = (actor.key_of_life(LIFE, ""), any_level(&mut actor));
         actor.range(level, &prefix).await;
@@ -87,7 +88,7 @@ async fn read_several(mut actor: Actor) {
 pub fn set(crew: &mut Crew) {
     crew.add(add);
     crew.add_without_session(add);
-    crew.add(read_set);
+    crew.add(read_all);
 }
 
 async fn add(mut actor: Actor) {
@@ -95,13 +96,6 @@ async fn add(mut actor: Actor) {
         let value = actor.value();
         let key = actor.key_of_life(LIFE, &value);
         actor.write(&key, value).await;
-    }
-}
-
-async fn read_set(mut actor: Actor) {
-    while actor.turn().await {
-        let (prefix, level) = (actor.key_of_life(LIFE, ""), any_level(&mut actor));
-        actor.range(level, &prefix).await;
     }
 }
 

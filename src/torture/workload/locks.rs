@@ -13,7 +13,7 @@ use super::{
     options,
 };
 use crate::{
-    check::history::{Action, Found, Nanos, Seen, Text},
+    check::history::{Action, Nanos, Seen, Text},
     error::Error,
     recipes::{LeaseApi, lock},
     torture::CLOCK_BOUND,
@@ -145,7 +145,8 @@ async fn work(actor: &mut Actor, name: &str, (lease, guard, fenced): (LeaseId, &
             renewed(actor, name, (guard, sure_from(began, TTL))).await;
         }
     }
-    let value = Text::from(format!("{} {}", number(found) + 1, actor.value()));
+    let count = found.and_then(|found| number_in(&found.value)).unwrap_or(0);
+    let value = Text::from(format!("{} {}", count + 1, actor.value()));
     if fenced {
         actor.write_guarded(name, guard, (&key, value)).await;
     } else {
@@ -154,9 +155,8 @@ async fn work(actor: &mut Actor, name: &str, (lease, guard, fenced): (LeaseId, &
 }
 
 /// The number in a counter's value, which has who wrote it behind it.
-pub fn number(found: Option<Found>) -> u64 {
-    let value = found.map(|found| found.value).unwrap_or_else(|| Text::from(""));
-    value.split(' ').next().and_then(|number| number.parse().ok()).unwrap_or(0)
+pub fn number_in(value: &str) -> Option<u64> {
+    value.split(' ').next()?.parse().ok()
 }
 
 /// Takes down that a holder may believe for longer. Nothing is called: the keep-alive was.

@@ -19,8 +19,8 @@ use rand::{SeedableRng, rngs::SmallRng};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-pub use self::actor::options;
 use self::actor::{Actor, Means, text};
+pub use self::{actor::options, locks::number_in};
 use super::recorder::Recorder;
 use crate::{
     check::history::Text,
