@@ -203,17 +203,17 @@ Examples:
   quorate completion fish > ~/.config/fish/completions/quorate.fish";
 
 pub(super) const TORTURE: &str = "\
-Starts a cluster of real processes on loopback ports, with a proxy on each link, lets clients do everything
-while things go wrong, heals it, and checks what they saw. With --endpoints it works on a cluster that runs
-already, and does it no harm. Leaves in --out: history.jsonl (for `quorate check`), report.html (open it in
-a browser), summary.json, and each member's log.
+Starts a cluster of real processes on loopback ports, with a proxy on each link, lets clients do
+everything while things go wrong, heals it, and checks what they saw. With --endpoints it works on
+a cluster that runs already, and does it no harm. Leaves in --out: history.jsonl (for `quorate
+check`), report.html (open it in a browser), summary.json, and each member's log.
 
-Exit codes: 0 every promise was kept, 1 one was broken, 2 nothing is known or too little happened (void),
-3 it could not be made.
+Exit codes: 0 every promise was kept, 1 one was broken, 2 nothing is known or too little happened
+(void), 3 it could not be made.
 
 Nemeses (--nemesis, separated by commas; all: every one but clock-beyond; none):
-  kill kill-all restart rolling-restart pause partition one-way slow drop reset client clock disk-full
-  corrupt compact; clock-beyond breaks the assumption of leases, and the report says so
+  kill kill-all restart rolling-restart pause partition one-way slow drop reset client clock
+  disk-full corrupt compact; clock-beyond breaks the assumption of leases, and the report says so
 Workloads (--workload; all):
   register cas txn append set counter lock lease watch election
 
@@ -222,16 +222,18 @@ Examples:
   quorate torture --nodes 5 --nemesis kill,partition --workload register,lock --out run8
   quorate torture --script contrast --workload register --out contrast
   quorate torture --script clock --workload register --out clocks
-  quorate torture --endpoints 10.0.0.1:7401,10.0.0.2:7401 --nemesis none --duration 5m --out theirs";
+  quorate torture --endpoints 10.0.0.1:7401,10.0.0.2:7401 --duration 5m --out theirs";
 
 pub(super) const BENCH: &str = "\
-Clients work for --warmup, then for --duration, which is measured; a workload that reads puts its keys before.
-Without --rate each client begins when its last operation has ended. --route any spreads the connections of
-get and scan over the members; writes go to the leader. --timeout is for each operation. An operation that
-fails is counted by kind, and its client pauses for 10 ms. The keys bench/… stay in the store.
+Clients work for --warmup, then for --duration, which is measured; a workload that reads puts its
+keys before. Without --rate each client begins when its last operation has ended. --route any
+spreads the connections of get and scan over the members; writes go to the leader. --timeout is
+for each operation. An operation that fails is counted by kind, and its client pauses for 10 ms.
+The keys bench/… stay in the store.
 
-Per operation, of the members named by --server-pids: user and system time, bytes written to disks. Flushes
-of disks are those of the whole machine. What is not known is null in JSON, - in the table.
+Per operation, of the members named by --server-pids: user and system time, bytes written to
+disks. Flushes of disks are those of the whole machine. What is not known is null in JSON, - in
+the table.
 
 Exit codes: 0 measured, 1 not one operation succeeded, 2 usage, 3 the keys could not be put.
 
@@ -246,13 +248,14 @@ Examples:
   quorate bench put --etcd 127.0.0.1:2379,127.0.0.1:22379,127.0.0.1:32379";
 
 pub(super) const CHECK: &str = "\
-Reads a history (docs/history-format.md) and says what it proves: tier t0 that it is well-formed, t1 that an
-order by revision explains it, t2 that values alone do, t3 that transactions over lists have an order, t4 what
-watches, leases and locks promise, and for each level of consistency what it gave. A search that reaches
---deadline or --memory says unknown; it never guesses. Operations of unknown outcome count as such.
+Reads a history (docs/history-format.md) and says what it proves: tier t0 that it is well-formed,
+t1 that an order by revision explains it, t2 that values alone do, t3 that transactions over lists
+have an order, t4 what watches, leases and locks promise, and for each level of consistency what
+it gave. A search that reaches --deadline or --memory says unknown; it never guesses. Operations
+of unknown outcome count as such.
 
-Exit codes: 0 no promise is broken, 1 one is, 2 unknown, 3 the file is no history (line, column, and what was
-expected are told).
+Exit codes: 0 no promise is broken, 1 one is, 2 unknown, 3 the file is no history (line, column,
+and what was expected are told).
 
 Models (--model): kv register cas-register list-append set lock
 
