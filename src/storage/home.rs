@@ -20,7 +20,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
 
-use super::{Engine, EngineError, MemoryEngine, SledEngine};
+use super::{Behind, Engine, EngineError, MemoryEngine, SledEngine};
 
 /// Damaged generations kept. More would fill the disk of a member that is damaged again and again.
 const DAMAGED_KEPT: usize = 2;
@@ -55,7 +55,7 @@ pub trait EngineHome: Send + Sync + 'static {
     fn set_aside(&self) -> Result<Option<PathBuf>, EngineError>;
 }
 
-/// Generations of [`SledEngine`] in a directory.
+/// Generations of [`SledEngine`], each behind a queue in memory, in a directory.
 pub struct DiskHome {
     directory: PathBuf,
     cache_bytes: u64,
@@ -159,7 +159,7 @@ impl EngineHome for DiskHome {
         self.remove_all_but(generation).map_err(|error| failed("remove leftovers", error))?;
         let engine = self.open(generation)?;
         self.known().current = Some((generation, Arc::downgrade(&engine)));
-        Ok(engine)
+        Ok(Arc::new(Behind::new(engine)?))
     }
 
     fn create_fresh(&self) -> Result<Fresh, EngineError> {
@@ -167,7 +167,7 @@ impl EngineHome for DiskHome {
         let engine = self.open(generation)?;
         engine.remove_when_dropped(true);
         self.known().fresh = Some((generation, Arc::downgrade(&engine)));
-        Ok(Fresh { engine, generation })
+        Ok(Fresh { engine: Arc::new(Behind::new(engine)?), generation })
     }
 
     fn adopt(&self, fresh: Fresh) -> Result<Arc<dyn Engine>, EngineError> {

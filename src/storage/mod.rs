@@ -3,6 +3,7 @@
 //! It is *not* the durability boundary. What was acknowledged is in a quorum of Raft logs; the engine is a
 //! materialised view, which may be rebuilt from the newest snapshot file and the log at any time.
 
+mod behind;
 mod home;
 mod keys;
 mod memory;
@@ -11,6 +12,7 @@ mod sled;
 mod tests;
 
 pub use self::{
+    behind::Behind,
     home::{DiskHome, EngineHome, Fresh, MemoryHome},
     keys::Key,
     memory::MemoryEngine,

@@ -1,6 +1,6 @@
-//! Both engines against the same transcript of calls, and the home's generations on a real disk.
+//! All engines against the same transcript of calls, and the home's generations on a real disk.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, sync::Arc};
 
 use proptest::prelude::*;
 
@@ -8,8 +8,10 @@ use super::*;
 
 fn engines() -> (tempfile::TempDir, Vec<Box<dyn Engine>>) {
     let dir = tempfile::tempdir().expect("a directory");
-    let sled = SledEngine::open(&dir.path().join("engine"), 8 << 20).expect("sled opens");
-    (dir, vec![Box::new(MemoryEngine::new()), Box::new(sled)])
+    let sled = |name| SledEngine::open(&dir.path().join(name), 8 << 20).expect("sled opens");
+    let (alone, below) = (sled("alone"), sled("below"));
+    let behind = Behind::new(Arc::new(below)).expect("a thread");
+    (dir, vec![Box::new(MemoryEngine::new()), Box::new(alone), Box::new(behind)])
 }
 
 fn all(engine: &dyn Engine) -> Vec<Pair> {
@@ -37,7 +39,6 @@ proptest! {
     #[test]
     fn engines_agree(batches in batches(), probe in prop::collection::vec(0u8..5, 0..3)) {
         let (_dir, engines) = engines();
-        let [memory, sled] = &engines[..] else { unreachable!() };
         for ops in &batches {
             let mut batch = Batch::default();
             for (key, value) in ops {
@@ -46,14 +47,16 @@ proptest! {
                     None => batch.delete(key.clone()),
                 }
             }
-            memory.write(&batch).unwrap();
-            sled.write(&batch).unwrap();
+            engines.iter().for_each(|engine| engine.write(&batch).unwrap());
         }
-        prop_assert_eq!(all(&**memory), all(&**sled));
-        prop_assert_eq!(memory.floor(&probe).unwrap(), sled.floor(&probe).unwrap());
-        prop_assert_eq!(memory.get(&probe).unwrap(), sled.get(&probe).unwrap());
         let part = |engine: &dyn Engine| engine.scan(&probe, &[3]).map(Result::unwrap).collect::<Vec<_>>();
-        prop_assert_eq!(part(&**memory), part(&**sled));
+        let memory = &*engines[0];
+        for engine in &engines[1..] {
+            prop_assert_eq!(all(memory), all(&**engine));
+            prop_assert_eq!(memory.floor(&probe).unwrap(), engine.floor(&probe).unwrap());
+            prop_assert_eq!(memory.get(&probe).unwrap(), engine.get(&probe).unwrap());
+            prop_assert_eq!(part(memory), part(&**engine));
+        }
     }
 }
 
