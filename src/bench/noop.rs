@@ -11,14 +11,11 @@ use std::{
 
 use bytes::Bytes;
 use futures::stream::{self, Empty};
-use tokio::net::TcpListener;
-use tonic::{
-    Request, Response, Status,
-    transport::{Server, server::TcpIncoming},
-};
+use tonic::{Request, Response, Status, transport::Server};
 
 use super::BenchError;
 use crate::{
+    env::{Net, Tcp},
     pb::{
         convert,
         v1::{self, cluster_server::ClusterServer, kv_server::KvServer},
@@ -31,9 +28,8 @@ use crate::{
 /// # Errors
 /// No port, or a listener that broke.
 pub async fn serve(value_bytes: usize, announce: impl FnOnce(SocketAddr)) -> Result<(), BenchError> {
-    let listener = TcpListener::bind("127.0.0.1:0").await.map_err(BenchError::io("cannot listen"))?;
-    announce(listener.local_addr().map_err(BenchError::io("cannot listen"))?);
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let listening = Tcp.listen("127.0.0.1:0".to_owned()).await.map_err(BenchError::io("cannot listen"))?;
+    announce(listening.addr);
     let over = async {
         let _ = tokio::io::copy(&mut tokio::io::stdin(), &mut tokio::io::sink()).await;
     };
@@ -41,7 +37,7 @@ pub async fn serve(value_bytes: usize, announce: impl FnOnce(SocketAddr)) -> Res
     let serving = Server::builder()
         .add_service(KvServer::new(noop.clone()))
         .add_service(ClusterServer::new(noop))
-        .serve_with_incoming(incoming);
+        .serve_with_incoming(listening.incoming);
     tokio::select! {
         served = serving => served.map_err(|error| BenchError::io("cannot serve")(io::Error::other(error))),
         () = over => Ok(()),

@@ -29,12 +29,17 @@ mod watch_command;
 use std::{
     ffi::OsString,
     io::{self, BufWriter, Write},
+    num::NonZero,
     process::ExitCode,
+    thread,
 };
+
+use tokio::runtime::{Builder, Runtime};
 
 pub use self::args::Cli;
 use self::{
     args::{Command, GlobalArgs, GuardArgs, MemberCommand, OutputForm},
+    bench_command::WorkloadName,
     output::ErrorObject,
 };
 use crate::{
@@ -45,6 +50,9 @@ use crate::{
     torture::TortureError,
     types::CallOptions,
 };
+
+/// Threads of a member, unless it is told: more were of no use to Raft, which is one task.
+const SERVER_THREADS_MAX: usize = 8;
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,6 +186,33 @@ impl Session<'_> {
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, ExitCode> {
     let args: Vec<_> = args.into_iter().collect();
     scope::read(args.iter().cloned()).map_err(|error| refusal::refuse(&error, &args))
+}
+
+/// The runtime for a command.
+///
+/// # Errors
+/// The operating system gives no threads, or nothing to wait with.
+pub fn runtime(cli: &Cli) -> io::Result<Runtime> {
+    let threads = match &cli.command {
+        Command::Serve(args) => args.threads.map_or_else(server_threads, usize::from),
+        Command::Bench(args) if args.workload == WorkloadName::Noop => server_threads(),
+        _ => processors(),
+    };
+    // With one, tasks run in the order in which they became ready: answers gather in their connections'
+    // buffers, where a pool of threads would send each as soon as it is there.
+    let mut runtime = match threads {
+        1 => Builder::new_current_thread(),
+        _ => Builder::new_multi_thread(),
+    };
+    runtime.worker_threads(threads).enable_all().build()
+}
+
+fn server_threads() -> usize {
+    (processors() / 2).clamp(1, SERVER_THREADS_MAX)
+}
+
+fn processors() -> usize {
+    thread::available_parallelism().map_or(1, NonZero::get)
 }
 
 /// Carries a command out, and says how the process should end. Runs inside a tokio runtime.

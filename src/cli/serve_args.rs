@@ -32,6 +32,12 @@ pub struct ServeArgs {
     /// What to log: off, error, warn, info, debug, trace, or filters such as quorate=debug,info.
     #[arg(long, env = telemetry::FILTER_VARIABLE, default_value = "info", value_name = "LEVEL")]
     pub log_level: String,
+    /// Threads that serve clients and peers and run Raft; the log and the state write on threads of their
+    /// own. One handles a call most cheaply; more handle more calls at once, where the machine has them.
+    /// Default: half of the processors, at most 8.
+    #[arg(long, env = "QUORATE_THREADS", value_name = "N")]
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=512))]
+    pub threads: Option<u16>,
     /// The configuration's fields.
     #[command(flatten)]
     pub fields: ConfigFlags,

@@ -23,6 +23,10 @@ trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
 
 /// One connection.
+///
+/// It takes no lists of buffers: then HTTP/2 puts small frames of many calls into one buffer, where with them
+/// each call's data would be a system call of its own (1.7 for an answer rather than 0.2, measured at 256
+/// clients on 16 connections).
 pub struct BoxIo(Box<dyn Io>);
 
 impl BoxIo {
@@ -51,18 +55,6 @@ impl AsyncRead for BoxIo {
 impl AsyncWrite for BoxIo {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut *self.0).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut *self.0).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -186,7 +186,10 @@ impl Queue {
         match inner.accept(op) {
             Ok(()) => {
                 inner.items.extend(done.map(Item::Done));
-                if inner.has_work() {
+                let has_work = inner.has_work();
+                // Or who is woken would find the lock taken, and sleep again.
+                drop(inner);
+                if has_work {
                     self.work.notify_one();
                 }
                 Ok(())

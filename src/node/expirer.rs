@@ -113,7 +113,7 @@ impl Inner {
             return self.propose(command, &call).await.map_err(Attempt::Final);
         }
         let invalid = |error: CodecError| Attempt::Final(Error::Invalid(error.to_string()));
-        let proposed = self.propose_here(Proposal::new(command).map_err(invalid)?, &call);
+        let proposed = self.propose_here(Proposal::new(&command).map_err(invalid)?, &call);
         tokio::select! {
             biased;
             applied = proposed => applied,

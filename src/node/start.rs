@@ -80,8 +80,9 @@ impl Node {
             founding: founding.clone(),
             side: side.clone(),
             strangers: Strangers::default(),
+            stop: stop.clone(),
         };
-        tasks.spawn(service.serve(listening.incoming, stop.clone()));
+        tasks.spawn(service.serve(listening.incoming));
         let started = Starting { stores, env, config, dir, founding, stop: stop.clone(), tasks };
         let node = started.raft(&side).await;
         if node.is_err() {

@@ -36,7 +36,7 @@ impl Inner {
 
     /// Proposes a command, wherever the leader is, until the deadline or until nobody leads for too long.
     pub async fn propose(&self, command: Command, call: &Call) -> Result<Applied, Error> {
-        let proposal = Proposal::new(command).map_err(|error| Error::Invalid(error.to_string()))?;
+        let proposal = Proposal::new(&command).map_err(|error| Error::Invalid(error.to_string()))?;
         if proposal.encoded().len() > self.config.limits.request_bytes_max {
             return Err(Error::TooLarge {
                 what: "limits.request_bytes_max".to_owned(),

@@ -1,6 +1,7 @@
 //! Consensus: the adapters between openraft and the layers below it. With `node`, the only place that names
 //! openraft.
 
+mod appends;
 pub mod codec;
 pub mod envelope;
 pub mod instant;

@@ -1,18 +1,19 @@
 //! The sending side of Raft: openraft's network over the peer protocol.
 //!
-//! Absent on purpose: retries, which openraft does, and a bidirectional append stream, which gave nothing
-//! measurable at loopback latencies (reference, section 1.3); appends to one follower are sequential and
-//! batched.
+//! Absent on purpose: retries, which openraft does, and several appends under way to one follower: they are
+//! sequential and batched, on a stream (`appends`).
 
 use std::{
     fs::File,
     future::Future,
     io::{self, Read},
+    mem,
     pin::pin,
     sync::Arc,
     time::Duration,
 };
 
+use futures::TryFutureExt;
 use openraft::{
     OptionalSend,
     errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Timeout, Unreachable},
@@ -31,6 +32,7 @@ use tonic::{Code, Status};
 use tracing::warn;
 
 use super::{
+    appends::Appends,
     codec::{self, CodecError},
     links::{Link, Links},
     promises::Promises,
@@ -70,7 +72,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     async fn new_client(&mut self, target: NodeId, peer: &Peer) -> PeerNetwork {
         let link = self.links.to(target, &peer.peer_addr);
         let (snapshots, promises) = (self.snapshots.clone(), self.promises.clone());
-        PeerNetwork { me: self.me, target, link, snapshots, promises }
+        PeerNetwork { me: self.me, target, link, appends: Appends::default(), snapshots, promises }
     }
 }
 
@@ -79,6 +81,7 @@ pub struct PeerNetwork {
     me: NodeId,
     target: NodeId,
     link: Result<Link, String>,
+    appends: Appends,
     snapshots: Arc<SnapshotStore>,
     promises: Arc<Promises>,
 }
@@ -93,12 +96,12 @@ impl PeerNetwork {
         &self,
         kind: RPCTypes,
         limit: Duration,
-        call: impl Future<Output = Result<tonic::Response<T>, Status>>,
+        call: impl Future<Output = Result<T, Status>>,
     ) -> Result<T, RPCError<TypeConfig>> {
         let late =
             || RPCError::Timeout(Timeout { action: kind, id: self.me, target: self.target, timeout: limit });
         match tokio::time::timeout(limit, call).await {
-            Ok(Ok(answer)) => Ok(answer.into_inner()),
+            Ok(Ok(answer)) => Ok(answer),
             Ok(Err(status)) if status.code() == Code::DeadlineExceeded => Err(late()),
             Ok(Err(status)) => Err(unreachable(&refusal(&status))),
             Err(_) => Err(late()),
@@ -116,6 +119,7 @@ impl PeerNetwork {
         option: RPCOption,
         call: impl Future<Output = Result<tonic::Response<pb::VoteReply>, Status>>,
     ) -> Result<VoteResponse<TypeConfig>, RPCError<TypeConfig>> {
+        let call = call.map_ok(tonic::Response::into_inner);
         let reply = self.within(RPCTypes::Vote, option.hard_ttl(), call).await?;
         codec::vote_reply(reply).map_err(garbled)
     }
@@ -141,10 +145,12 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
-        let (mut link, sent) = (self.link()?, Instant::now());
-        let request = link.request(rpc.into(), option.hard_ttl());
-        let call = link.client.append(request);
-        let reply = self.within(RPCTypes::AppendEntries, option.hard_ttl(), call).await?;
+        let (link, sent, limit) = (self.link()?, Instant::now(), option.hard_ttl());
+        // Taken out, so that what is given up takes the stream with it.
+        let mut appends = mem::take(&mut self.appends);
+        let answer = self.within(RPCTypes::AppendEntries, limit, appends.exchange(&link, rpc.into()));
+        let reply = answer.await?;
+        self.appends = appends;
         self.promised(reply.promise_ms, sent);
         codec::append_reply(reply).map_err(garbled)
     }
@@ -177,7 +183,7 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
     ) -> Result<TransferLeaderResponse<TypeConfig>, RPCError<TypeConfig>> {
         let mut link = self.link()?;
         let request = link.request(rpc.into(), option.hard_ttl());
-        let call = link.client.transfer_leader(request);
+        let call = link.client.transfer_leader(request).map_ok(tonic::Response::into_inner);
         let reply = self.within(RPCTypes::TransferLeader, option.hard_ttl(), call).await?;
         codec::transfer_reply(reply).map_err(garbled)
     }

@@ -62,7 +62,11 @@ impl fmt::Display for Peer {
 }
 
 /// A command with its encoding. Cheap to clone. It is encoded once, where it is proposed, and decoded once on
-/// each other member; log, replication and apply share the two forms.
+/// each member; log, replication and apply share the two forms.
+///
+/// Keys and values of the decoded form are slices of the encoded one, which has a buffer of its own: what is
+/// kept of a request (the cache of entries, watchers' events) must not keep the buffer that it came in, 8 KiB
+/// for each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proposal {
     encoded: Bytes,
@@ -71,11 +75,11 @@ pub struct Proposal {
 
 impl Proposal {
     /// Encodes a command. Fails if it nests transactions deeper than any member could decode.
-    pub fn new(command: Command) -> Result<Self, CodecError> {
-        Ok(Proposal { encoded: codec::encode_command(&command)?, command: Arc::new(command) })
+    pub fn new(command: &Command) -> Result<Self, CodecError> {
+        Proposal::decode(codec::encode_command(command)?)
     }
 
-    /// Decodes a command that a peer sent or the log holds.
+    /// Decodes a command that a peer sent or the log holds; `encoded` should be all of its buffer.
     pub fn decode(encoded: Bytes) -> Result<Self, CodecError> {
         Ok(Proposal { command: Arc::new(codec::decode_command(encoded.clone())?), encoded })
     }

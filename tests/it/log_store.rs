@@ -29,7 +29,7 @@ fn blank(term: u64, index: u64) -> Entry {
 fn put(index: u64, bytes: usize) -> Entry {
     let put = Put { key: "k".into(), value: vec![7; bytes].into(), ..Put::default() };
     let command = Command { request_id: format!("r{index}"), ..Operation::Put(put).into() };
-    Entry { log_id: id(1, index), payload: EntryPayload::Normal(Proposal::new(command).unwrap()) }
+    Entry { log_id: id(1, index), payload: EntryPayload::Normal(Proposal::new(&command).unwrap()) }
 }
 
 fn store(cache_bytes: usize) -> (LogStore, Arc<dyn RaftLog>, Driver) {

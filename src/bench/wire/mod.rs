@@ -9,7 +9,7 @@ use std::{sync::Arc, time::Duration};
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::time::timeout;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 use self::{etcd::Etcd, places::Place, plain::Plain};
 use super::{
@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     client::{Client, ClientBuilder},
+    env::{Net, Tcp},
     error::Error,
     recipes::KvApi,
     types::{
@@ -222,7 +223,6 @@ pub(super) async fn load(options: &Options, wires: &[Wire]) -> Result<(), BenchE
 /// # Errors
 /// `Invalid`.
 fn channel(address: &str) -> Result<Channel, BenchError> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"));
-    let invalid = |_| BenchError::Invalid(format!("{address:?} is not an endpoint of the form host:port"));
-    Ok(endpoint.map_err(invalid)?.connect_lazy())
+    let net: Arc<dyn Net> = Arc::new(Tcp);
+    net.channel(address).map_err(BenchError::Invalid)
 }

@@ -177,7 +177,7 @@ fn membership() -> Membership {
 
 fn entries() -> Vec<Entry> {
     let entry = |index, payload| Entry { log_id: LogId::new_term_index(3, index), payload };
-    let proposal = Proposal::new(samples().remove(0).1).unwrap();
+    let proposal = Proposal::new(&samples()[0].1).unwrap();
     vec![
         entry(7, EntryPayload::Blank),
         entry(8, EntryPayload::Normal(proposal)),
@@ -395,7 +395,7 @@ fn any_applied() -> impl Strategy<Value = Applied> {
 proptest! {
     #[test]
     fn commands_round_trip(command in any_command()) {
-        let proposal = Proposal::new(command.clone()).unwrap();
+        let proposal = Proposal::new(&command).unwrap();
         prop_assert_eq!(&**proposal.command(), &command);
         prop_assert_eq!(Proposal::decode(proposal.encoded().clone()).unwrap(), proposal);
     }

@@ -13,6 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt, stream::BoxStream};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming, transport::Server};
 use tower::util::MapResponseLayer;
@@ -121,6 +122,8 @@ pub struct PeerService<F, L> {
     pub side: Arc<OnceLock<RaftSide<L>>>,
     /// Speaks up about calls that are not for this member.
     pub strangers: Strangers,
+    /// The end of it, and of the streams of appends, which have none of their own.
+    pub stop: CancellationToken,
 }
 
 /// Notes calls that are not for this member: one line in a while, since a peer that is set up wrongly calls
@@ -145,8 +148,8 @@ impl Strangers {
 
 impl<F: FoundingHandler, L: LeaderHandler> PeerService<F, L> {
     /// Answers calls until it is told to stop.
-    pub async fn serve(self, incoming: Incoming, stop: CancellationToken) {
-        let keepalive = self.env.net().keepalive();
+    pub async fn serve(self, incoming: Incoming) {
+        let (keepalive, stop) = (self.env.net().keepalive(), self.stop.clone());
         let service = peer_server::PeerServer::new(self)
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
             .max_encoding_message_size(MESSAGE_BYTES_MAX);
@@ -201,6 +204,19 @@ impl<F: FoundingHandler, L: LeaderHandler> PeerService<F, L> {
     }
 }
 
+async fn append<L>(
+    side: Arc<OnceLock<RaftSide<L>>>,
+    request: pb::AppendRequest,
+) -> Result<pb::AppendReply, Status> {
+    let side = side.get().ok_or_else(|| refuse(Error::NotReady("it is starting".to_owned())))?;
+    let append = codec::append_request(request).map_err(garbled)?;
+    let response = side.raft.append_entries(append).await.map_err(fatal)?;
+    if response.is_success() {
+        (side.leader_contact)();
+    }
+    Ok(pb::AppendReply { promise_ms: side.promise_ms(), ..response.into() })
+}
+
 /// The name of a client's request behind a call, and the options that carry it on.
 fn named<T>(request: &Request<T>) -> (String, CallOptions) {
     let id = request_id(request.metadata());
@@ -224,14 +240,17 @@ fn fatal(error: impl std::fmt::Display) -> Status {
 
 #[tonic::async_trait]
 impl<F: FoundingHandler, L: LeaderHandler> peer_server::Peer for PeerService<F, L> {
-    async fn append(&self, request: Request<pb::AppendRequest>) -> Result<Response<pb::AppendReply>, Status> {
-        let side = self.admit(&request)?;
-        let append = codec::append_request(request.into_inner()).map_err(garbled)?;
-        let response = side.raft.append_entries(append).await.map_err(fatal)?;
-        if response.is_success() {
-            (side.leader_contact)();
-        }
-        Ok(Response::new(pb::AppendReply { promise_ms: side.promise_ms(), ..response.into() }))
+    type AppendStream = BoxStream<'static, Result<pb::AppendReply, Status>>;
+
+    /// One after the other, as the leader sends them. The first that fails ends the stream.
+    async fn append(
+        &self,
+        request: Request<Streaming<pb::AppendRequest>>,
+    ) -> Result<Response<Self::AppendStream>, Status> {
+        self.admit(&request)?;
+        let (requests, side) = (request.into_inner(), self.side.clone());
+        let answers = requests.and_then(move |request| append(side.clone(), request));
+        Ok(Response::new(answers.take_until(self.stop.clone().cancelled_owned()).boxed()))
     }
 
     async fn vote(&self, request: Request<pb::VoteRequest>) -> Result<Response<pb::VoteReply>, Status> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::stream;
 use quorate::pb::internal::{self, peer_client::PeerClient};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -78,7 +79,8 @@ async fn a_peer_of_another_cluster_or_for_another_member_is_refused() {
     }
     let mut bare =
         PeerClient::connect(format!("http://{}", cluster.peer_addr(1))).await.expect("a connection");
-    bare.append(internal::AppendRequest::default()).await.expect_err("a peer without papers");
+    let append = stream::iter([internal::AppendRequest::default()]);
+    bare.append(append).await.expect_err("a peer without papers");
     let said = cluster.log(1);
     let lines = said.lines().filter(|line| line.contains("refused a call at the port for peers"));
     let lines: Vec<_> = lines.collect();

@@ -7,6 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures::stream;
 use quorate::{
     Config, Error, Node,
     config::MemberAddr,
@@ -192,7 +193,12 @@ impl Peer for Recorder {
         self.note()
     }
 
-    async fn append(&self, _: Request<pb::AppendRequest>) -> Result<Response<pb::AppendReply>, Status> {
+    type AppendStream = stream::Empty<Result<pb::AppendReply, Status>>;
+
+    async fn append(
+        &self,
+        _: Request<Streaming<pb::AppendRequest>>,
+    ) -> Result<Response<Self::AppendStream>, Status> {
         silent()
     }
 

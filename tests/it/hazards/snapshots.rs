@@ -106,8 +106,9 @@ impl PeerCaller {
             commit: None,
             entries: (prev.1 + 1..=prev.1 + count).map(blank).collect(),
         };
-        let request = self.envelope.wrap(request, Duration::from_secs(10));
-        self.client.clone().append(request).await.map(tonic::Response::into_inner)
+        let request = self.envelope.wrap(stream::iter([request]), Duration::from_secs(10));
+        let mut answers = self.client.clone().append(request).await?.into_inner();
+        answers.message().await?.ok_or_else(|| Status::unavailable("no answer"))
     }
 
     /// Sends a snapshot, after `change` had its way with the stream.

@@ -28,6 +28,7 @@ use quorate::{
     types::{CallOptions, Put},
 };
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     bench::{
@@ -62,7 +63,7 @@ impl Committed {
         })
         .await;
         let put = Put { key: "k".into(), value: "v".into(), ..Put::default() };
-        let write = Proposal::new(Operation::Put(put).into()).expect("a write");
+        let write = Proposal::new(&Operation::Put(put).into()).expect("a write");
         let writer = raft.clone();
         let answer = tokio::spawn(async move { writer.client_write(write).await.is_ok() });
         raft.wait(Some(SOON)).committed_index_at_least(Some(2), "by the others").await.expect("a commit");
@@ -229,6 +230,7 @@ fn serve(side: RaftSide<Nobody>) -> String {
         founding: Arc::new(Nobody),
         side: Arc::new(OnceLock::from(side)),
         strangers: Strangers::default(),
+        stop: CancellationToken::new(),
     };
     let server = tonic::transport::Server::builder().add_service(PeerServer::new(service));
     tokio::spawn(server.serve(addr.parse().expect("an address")));
