@@ -57,8 +57,8 @@ pub struct Config {
     /// Between a leader's heartbeats. At least twice the slowest sync of the log (hazard H6).
     #[serde(with = "humantime_serde")]
     pub heartbeat: Duration,
-    /// A follower that heard nothing for a random time between this and `election_timeout_max` asks for
-    /// votes.
+    /// A follower that heard nothing for `election_timeout_max`, which its leader's lease may last, and then
+    /// for a random time between this and `election_timeout_max`, asks for votes.
     #[serde(with = "humantime_serde")]
     pub election_timeout_min: Duration,
     /// See `election_timeout_min`. It is also what this member promises its leader: for so long after it
@@ -111,9 +111,9 @@ impl Default for Config {
             listen_client: String::new(),
             peer_dial: BTreeMap::new(),
             log_store: LogStoreKind::default(),
-            heartbeat: Duration::from_millis(100),
-            election_timeout_min: Duration::from_millis(500),
-            election_timeout_max: Duration::from_millis(1000),
+            heartbeat: Duration::from_millis(50),
+            election_timeout_min: Duration::from_millis(150),
+            election_timeout_max: Duration::from_millis(350),
             clock_drift_max: 0.05,
             lease_margin: Duration::from_millis(50),
             certificate_interval: Duration::from_millis(100),

@@ -91,15 +91,17 @@ pub struct ConfigFlags {
 #[derive(Debug, Default, Args, Serialize)]
 #[command(next_help_heading = "Timing")]
 struct TimingFlags {
-    /// Between a leader's heartbeats; at least twice the log's slowest sync. Default: 100ms.
+    /// Between a leader's heartbeats; at least twice the log's slowest sync. Default: 50ms.
     #[arg(long, env = "QUORATE_HEARTBEAT", value_parser = parse_duration, value_name = "TIME")]
     #[serde(skip_serializing_if = "Option::is_none", with = "humantime_serde::option")]
     heartbeat: Option<Duration>,
-    /// A follower that hears nothing for longer than this may stand for election. Default: 500ms.
+    /// The least of the random time for which a follower waits, once its leader's lease is over, before it
+    /// stands for election. Default: 150ms.
     #[arg(long, env = "QUORATE_ELECTION_TIMEOUT_MIN", value_parser = parse_duration, value_name = "TIME")]
     #[serde(skip_serializing_if = "Option::is_none", with = "humantime_serde::option")]
     election_timeout_min: Option<Duration>,
-    /// At the latest then it does. Also the leader's lease. Default: 1s.
+    /// The most of it. Also for how long it elects nobody else after it heard from its leader, on which the
+    /// leader's lease rests. Default: 350ms.
     #[arg(long, env = "QUORATE_ELECTION_TIMEOUT_MAX", value_parser = parse_duration, value_name = "TIME")]
     #[serde(skip_serializing_if = "Option::is_none", with = "humantime_serde::option")]
     election_timeout_max: Option<Duration>,

@@ -42,6 +42,10 @@ use super::{
 };
 use crate::{env::blocking, pb::internal as pb, types::NodeId};
 
+/// An append that is not answered for this long is given up. openraft would give it one heartbeat interval,
+/// which a slow sync exceeds (hazard H6); heartbeats themselves, which wait for no disk, keep that limit.
+const APPEND_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Bytes of a snapshot in one message.
 const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
 /// Chunks read ahead of the network.
@@ -145,7 +149,7 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
-        let (link, sent, limit) = (self.link()?, Instant::now(), option.hard_ttl());
+        let (link, sent, limit) = (self.link()?, Instant::now(), option.hard_ttl().max(APPEND_PATIENCE));
         // Taken out, so that what is given up takes the stream with it.
         let mut appends = mem::take(&mut self.appends);
         let answer = self.within(RPCTypes::AppendEntries, limit, appends.exchange(&link, rpc.into()));

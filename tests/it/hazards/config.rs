@@ -19,17 +19,17 @@ fn refusal(change: impl FnOnce(&mut Config)) -> String {
 #[test]
 fn h6_proportions_that_cannot_work_are_refused_by_field_and_value() {
     let refused = [
-        (refusal(|c| c.heartbeat = 200 * MS), "election_timeout_min is 500ms"),
-        (refusal(|c| c.election_timeout_min = 299 * MS), "heartbeat of 100ms"),
+        (refusal(|c| c.heartbeat = 100 * MS), "election_timeout_min is 150ms"),
+        (refusal(|c| c.election_timeout_min = 149 * MS), "heartbeat of 50ms"),
         (refusal(|c| c.heartbeat = Duration::ZERO), "heartbeat is 0ns"),
         (refusal(|c| c.certificate_interval = Duration::ZERO), "certificate_interval is 0ns"),
         (refusal(|c| c.default_timeout = Duration::ZERO), "default_timeout is 0ns"),
         (refusal(|c| c.engine_cache_bytes = 1000), "engine_cache_bytes is 1000"),
         (refusal(|c| c.limits.inflight_reads_max = 0), "limits.inflight_reads_max is 0"),
         (refusal(|c| drop(c.members.insert(2, c.members[&1].clone()))), "given to member 1 and to member 2"),
-        (refusal(|c| c.election_timeout_max = 500 * MS), "election_timeout_max is 500ms"),
+        (refusal(|c| c.election_timeout_max = 150 * MS), "election_timeout_max is 150ms"),
         (refusal(|c| c.clock_drift_max = 0.5), "clock_drift_max is 0.5"),
-        (refusal(|c| c.lease_margin = 950 * MS), "lease_margin is 950ms"),
+        (refusal(|c| c.lease_margin = 340 * MS), "lease_margin is 340ms"),
     ];
     for (said, expected) in refused {
         assert!(said.contains(expected), "{expected:?} is not in {said:?}");

@@ -264,6 +264,7 @@ async fn h2_a_restarted_voter_does_not_campaign_while_it_is_held() {
         // Unheld, it would campaign within 30 to 1000 ms; the guard is 1950 ms.
         config.heartbeat = Duration::from_millis(10);
         config.election_timeout_min = Duration::from_millis(30);
+        config.election_timeout_max = Duration::from_secs(1);
         config.lease_margin = Duration::from_millis(900);
     };
     members.restart(1, quick).await.expect("a restart");
