@@ -115,6 +115,7 @@ fn evidence(served_by: u64, level: Level) -> Evidence {
 #[tonic::async_trait]
 impl Kv for Member {
     type ScanStream = stream::Empty<Result<v1::ScanResponse, Status>>;
+    type PipelineStream = stream::Empty<Result<v1::PipelineResponse, Status>>;
 
     async fn range(&self, request: Request<v1::RangeRequest>) -> Result<Response<v1::RangeResponse>, Status> {
         let level = request.get_ref().consistency.as_ref().map_or(0, |consistency| consistency.level);
@@ -143,6 +144,13 @@ impl Kv for Member {
 
     async fn compact(&self, _: Request<v1::CompactRequest>) -> Result<Response<v1::CompactResponse>, Status> {
         Err(Status::unimplemented("not scripted"))
+    }
+
+    async fn pipeline(
+        &self,
+        _: Request<tonic::Streaming<v1::PipelineRequest>>,
+    ) -> Result<Response<Self::PipelineStream>, Status> {
+        Err(Status::unimplemented("of an earlier version"))
     }
 }
 

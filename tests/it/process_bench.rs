@@ -133,7 +133,7 @@ fn what_makes_no_sense_is_refused() {
         ("scan --etcd 127.0.0.1:2379", "the workload scan needs the Rust client"),
         ("get --etcd 127.0.0.1:2379 --consistency lease", "linearizable or eventual"),
         ("get --etcd 127.0.0.1:2379 --endpoints 127.0.0.1:1", "contradict each other"),
-        ("bulk --against-noop", "--against-noop is for put, get, mixed and txn"),
+        ("bulk --against-noop", "--against-noop is for put, get, mixed, txn and pipeline"),
         ("put --server-pids 4194305", "there is no process 4194305"),
         ("put --endpoints nonsense", "is not an endpoint"),
         ("put --html no/such/directory/page.html", "cannot write no/such/directory/page.html"),
