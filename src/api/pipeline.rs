@@ -324,3 +324,101 @@ impl<M> Calls<M> {
         self.quiet || !self.listening && self.are_idle()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::{api::RequestLayer, config::Config};
+
+    fn call() -> Call {
+        RequestLayer::new(&Config::default()).fresh()
+    }
+
+    fn message(ids: impl IntoIterator<Item = u64>) -> Result<v1::PipelineRequest, Status> {
+        let call = |id| v1::PipelineCall { id, ..v1::PipelineCall::default() };
+        Ok(v1::PipelineRequest { calls: ids.into_iter().map(call).collect() })
+    }
+
+    /// What a stream with these messages brings; each call is answered with `value` as soon as it has one of
+    /// the `places`, which it keeps for a moment.
+    fn answered(
+        messages: Vec<Result<v1::PipelineRequest, Status>>,
+        places: &Arc<Semaphore>,
+        value: &'static [u8],
+    ) -> Responses {
+        let (sender, receiver) = mpsc::channel(1);
+        let places = places.clone();
+        let begin = move |call: v1::PipelineCall| {
+            let places = places.clone();
+            async move {
+                let _place = places.acquire().await;
+                sleep(Duration::from_millis(1)).await;
+                let failure = v1::Failure { details: value.into(), ..v1::Failure::default() };
+                v1::PipelineAnswer { id: call.id, answer: Some(Answer::Failure(failure)) }
+            }
+        };
+        let calls = Calls::new(stream::iter(messages), call());
+        let serving = serve(calls, begin, (sender, std::future::pending()));
+        taken(receiver, AbortOnDropHandle::new(tokio::spawn(serving)))
+    }
+
+    async fn rest(responses: Responses) -> Vec<Result<v1::PipelineResponse, Status>> {
+        responses.collect().await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn answers_that_are_not_taken_keep_no_places_and_hold_further_calls_back() {
+        let places = Arc::new(Semaphore::new(CALLS_MAX * 4));
+        let responses = answered(vec![message(0..5000), message(5000..6000)], &places, b"");
+        // Time stands still until nothing is left to do.
+        sleep(Duration::from_secs(1)).await;
+        assert_eq!(places.available_permits(), CALLS_MAX * 4, "nobody waits for a place");
+        places.close();
+        let responses = rest(responses).await;
+        let sizes: Vec<_> = responses.iter().flatten().map(|response| response.answers.len()).collect();
+        assert!(sizes.iter().all(|size| (1..=MESSAGE_ANSWERS_MAX).contains(size)), "{sizes:?}");
+        assert_eq!(sizes.iter().sum::<usize>(), 6000);
+        assert!(sizes.len() < 100, "they come in batches: {sizes:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn messages_are_bounded_in_bytes_unless_one_answer_is_larger() {
+        static LARGE: [u8; 100 << 10] = [0; 100 << 10];
+        let places = Arc::new(Semaphore::new(CALLS_MAX));
+        let sizes = |responses: Vec<Result<v1::PipelineResponse, Status>>| -> Vec<_> {
+            responses.into_iter().flatten().map(|response| response.answers.len()).collect()
+        };
+        let responses = rest(answered(vec![message(0..20)], &places, &LARGE)).await;
+        let sizes = sizes(responses);
+        assert!(sizes.iter().all(|size| *size <= 2), "{sizes:?}");
+        assert_eq!(sizes.iter().sum::<usize>(), 20);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_error_ends_the_stream_behind_the_answers() {
+        let places = Arc::new(Semaphore::new(CALLS_MAX));
+        let broken = Err(Status::internal("bad varint"));
+        let responses = rest(answered(vec![message([1, 2]), broken, message([3])], &places, b"")).await;
+        let [Ok(answers), Err(status)] = &responses[..] else { panic!("{responses:?}") };
+        assert_eq!(answers.answers.len(), 2);
+        assert_eq!(status.code(), tonic::Code::InvalidArgument, "{status:?}");
+        let twice = rest(answered(vec![message([1, 2, 1, 3])], &places, b"")).await;
+        let [Ok(answers), Err(status)] = &twice[..] else { panic!("{twice:?}") };
+        assert_eq!(answers.answers.len(), 2, "the third is not begun");
+        assert!(status.message().contains("id 1 is in use"), "{status:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_without_calls_ends_when_the_member_stops() {
+        let (sender, receiver) = mpsc::channel(1);
+        let begin = |_| std::future::pending::<v1::PipelineAnswer>();
+        let calls = Calls::new(stream::pending(), call());
+        let serving = serve(calls, begin, (sender, std::future::ready(())));
+        let responses = taken(receiver, AbortOnDropHandle::new(tokio::spawn(serving)));
+        assert!(rest(responses).await.is_empty());
+    }
+}

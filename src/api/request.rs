@@ -248,6 +248,12 @@ impl RequestLayer {
         RequestLayer { timeouts }
     }
 
+    /// A call without metadata.
+    #[cfg(test)]
+    pub(super) fn fresh(&self) -> Call {
+        self.call(&HeaderMap::new()).unwrap_or_else(|(error, _)| panic!("{error}"))
+    }
+
     fn call(&self, metadata: &HeaderMap) -> Result<Call, (Error, String)> {
         let request_id = request_id(metadata).map_err(|error| (error, fresh_id()))?;
         let asked = match timeout(metadata) {

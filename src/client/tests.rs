@@ -261,6 +261,16 @@ async fn a_write_that_was_not_sent_is_sent_elsewhere() {
 }
 
 #[tokio::test]
+async fn a_member_without_pipelines_gets_calls_of_their_own() {
+    let (member, address) = Member::start(1, []).await;
+    let builder = ClientBuilder::new([address]).sessions(false).retry_budget(0).pipeline_above(0);
+    let client = builder.build().expect("a client");
+    client.put(put(), within(5000)).await.expect("written");
+    client.range(range(), Level::Linearizable.into(), within(5000)).await.expect("read");
+    assert_eq!(member.seen().len(), 2);
+}
+
+#[tokio::test]
 async fn a_write_that_was_sent_and_lost_is_not_repeated() {
     let (member, address) = Member::start(1, []).await;
     let client = client(&[&dropper().await, &address]);
