@@ -1,8 +1,8 @@
 //! The gRPC services for clients: check, convert, call the node, fill the header.
 //!
 //! A request passes [`RequestLayer`], which gives it an id and a deadline ([`request`]), then a handler
-//! of a few lines (`kv`, `pipeline`, `lease`, `watch`, `cluster`, `maintenance`). Every refusal leaves through the
-//! one table in [`crate::pb::convert::error`], those that tonic makes on its own included (`refusal`).
+//! of a few lines (`kv`, `pipeline`, `lease`, `watch`, `cluster`, `maintenance`). Every refusal leaves
+//! through the one table in [`crate::pb::convert::error`], those that tonic makes on its own included (`refusal`).
 //!
 //! Deliberately absent: queues and admission (the node has them), retries (the client has them), any state.
 

@@ -66,8 +66,8 @@ pub struct BenchArgs {
     /// Bare gRPC calls, without what the Rust client does around them (put, get, mixed, txn, bulk).
     #[arg(long)]
     pub plain: bool,
-    /// Through one stream for each connection, which its clients share, rather than as calls of their own (put, get,
-    /// mixed, txn).
+    /// Through one stream for each connection, which its clients share, rather than as calls of their own
+    /// (put, get, mixed, txn).
     #[arg(long, conflicts_with = "etcd")]
     pub pipeline: bool,
     /// Bare gRPC calls, but to an etcd at these addresses.

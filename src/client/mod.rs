@@ -23,8 +23,8 @@
 //! `WrongCluster`.
 //!
 //! The code: `routing` says whom to ask, `retry` whether to ask again, `channel` connects, `alive` tells a
-//! frozen member from a living one, `call` is the loop over attempts, `session` makes it safe, `pipeline` lets
-//! many calls share a stream, `kv`, `scan`, `lease`, `watch` and `cluster` are the calls.
+//! frozen member from a living one, `call` is the loop over attempts, `session` makes it safe, `pipeline`
+//! lets many calls share a stream, `kv`, `scan`, `lease`, `watch` and `cluster` are the calls.
 
 mod alive;
 mod call;
@@ -135,8 +135,9 @@ impl ClientBuilder {
         self
     }
 
-    /// While more than so many calls of [`KvApi`](crate::recipes::KvApi) are under way at once, further ones share one stream for each
-    /// connection, which costs both sides a fraction. What they promise, and how they fail, is the same.
+    /// While so many calls of [`KvApi`](crate::recipes::KvApi) are under way, further ones share one stream
+    /// for each connection (`Kv.Pipeline`), which costs both sides a fraction. What they promise, and how
+    /// they fail, is the same, but one whose future is dropped goes on at the member until its deadline.
     /// Requests of more than 16 KiB, and those to a member of an earlier version, go as calls of their own.
     /// 0: all share; `usize::MAX`: none. Default: 32.
     pub fn pipeline_above(mut self, calls: usize) -> ClientBuilder {
