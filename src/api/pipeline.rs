@@ -119,13 +119,15 @@ fn answer(
     }
 }
 
+/// Each kind in a box of its own: with the largest of them inside, what is copied for each call would be many
+/// times its request.
 async fn execute(service: &kv::Service, request: Option<Request>, call: &Call) -> Result<Answer, Error> {
     tracing::debug!(request_id = call.id(), "received through a pipeline");
     Ok(match convert::required("request", request)? {
-        Request::Range(request) => Answer::Range(service.read(request, call).await?),
-        Request::Put(request) => Answer::Put(service.write(request, call).await?),
-        Request::Delete(request) => Answer::Delete(service.remove(request, call).await?),
-        Request::Txn(request) => Answer::Txn(service.decide(request, call).await?),
+        Request::Range(request) => Answer::Range(Box::pin(service.read(request, call)).await?),
+        Request::Put(request) => Answer::Put(Box::pin(service.write(request, call)).await?),
+        Request::Delete(request) => Answer::Delete(Box::pin(service.remove(request, call)).await?),
+        Request::Txn(request) => Answer::Txn(Box::pin(service.decide(request, call)).await?),
     })
 }
 
