@@ -2,7 +2,8 @@
 //!
 //! A request passes [`RequestLayer`], which gives it an id and a deadline ([`request`]), then a handler
 //! of a few lines (`kv`, `pipeline`, `lease`, `watch`, `cluster`, `maintenance`). Every refusal leaves
-//! through the one table in [`crate::pb::convert::error`], those that tonic makes on its own included (`refusal`).
+//! through the one table in [`crate::pb::convert::error`], those that tonic makes on its own included
+//! (`refusal`).
 //!
 //! Deliberately absent: queues and admission (the node has them), retries (the client has them), any state.
 
