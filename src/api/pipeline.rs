@@ -75,7 +75,7 @@ pub(super) fn responses(
     let (sender, receiver) = mpsc::channel(1);
     let calls = Calls::new(requests.boxed(), stream.clone());
     let serving = serve(calls, move |call| answer(&service, &stream, call), (sender, stopping));
-    // Its work between two waits is bounded by `CALLS_MAX`.
+    // Between two waits it does no more than a message's worth: no budget need cut its batches short.
     taken(receiver, AbortOnDropHandle::new(tokio::spawn(unconstrained(serving))))
 }
 
@@ -167,11 +167,12 @@ async fn serve<M, F>(
             () = &mut stopping, if !calls.stopping => Happening::Stopping,
             () = async { sleep(QUIET).await }, if calls.stopping && calls.are_idle() => Happening::Quiet,
         };
-        if let Happening::Taken = happening {
-            // Whoever sends it on may need this thread.
+        let done = matches!(happening, Happening::Done(_));
+        calls.handle(happening);
+        if done {
+            // Whoever ended these calls may be about to end more, and needs this thread for it.
             yield_now().await;
         }
-        calls.handle(happening);
     }
     if let Some(end) = calls.end {
         // If nobody listens, nobody is told.
