@@ -33,6 +33,8 @@ run get "$@"
 run get --route follower "$@"
 for level in lease bounded session eventual; do run get --consistency "$level" "$@"; done
 run mixed "$@"
+run pipeline --plain --clients 1024 --connections 4 "$@"
+run get --pipeline --plain --clients 1024 --connections 4 "$@"
 run txn "$@"
 run put --value-size 64KiB "$@"
 run bulk "$@"

@@ -4,9 +4,12 @@ use futures::{
     StreamExt,
     stream::{self, BoxStream},
 };
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
-use super::request::Call;
+use super::{
+    pipeline::{self, Responses},
+    request::Call,
+};
 use crate::{
     error::Error,
     node::{Node, ScanStream},
@@ -15,7 +18,8 @@ use crate::{
     types::{Header, Range, Scan},
 };
 
-/// The service of one member.
+/// The service of one member. Its own methods are the calls, whichever way they came.
+#[derive(Clone)]
 pub struct Service {
     node: Node,
 }
@@ -25,13 +29,35 @@ impl Service {
         Service { node }
     }
 
-    async fn read(&self, request: v1::RangeRequest, call: &Call) -> Result<v1::RangeResponse, Error> {
+    pub(super) async fn read(
+        &self,
+        request: v1::RangeRequest,
+        call: &Call,
+    ) -> Result<v1::RangeResponse, Error> {
         let range = Range::try_from(convert::required("query", request.query)?)?;
         let consistency = convert::consistency(request.consistency)?;
         Ok(self.node.range(range, consistency, call.options()?).await?.into())
     }
 
-    async fn write(&self, request: v1::TxnRequest, call: &Call) -> Result<v1::TxnResponse, Error> {
+    pub(super) async fn write(&self, request: v1::PutRequest, call: &Call) -> Result<v1::PutResponse, Error> {
+        let options = call.write_options(request.exactness.clone())?;
+        Ok(self.node.put(request.into(), options).await?.into())
+    }
+
+    pub(super) async fn remove(
+        &self,
+        request: v1::DeleteRequest,
+        call: &Call,
+    ) -> Result<v1::DeleteResponse, Error> {
+        let options = call.write_options(request.exactness.clone())?;
+        Ok(self.node.delete(request.try_into()?, options).await?.into())
+    }
+
+    pub(super) async fn decide(
+        &self,
+        request: v1::TxnRequest,
+        call: &Call,
+    ) -> Result<v1::TxnResponse, Error> {
         let depth_max = self.node.limits().txn_depth_max;
         let txn = convert::txn(convert::required("txn", request.txn)?, depth_max)?;
         Ok(self.node.txn(txn, call.write_options(request.exactness)?).await?.into())
@@ -77,6 +103,7 @@ fn chunk(header: &Header, kvs: Vec<crate::types::KeyValue>) -> v1::ScanResponse 
 #[tonic::async_trait]
 impl v1::kv_server::Kv for Service {
     type ScanStream = Chunks;
+    type PipelineStream = Responses;
 
     async fn range(&self, request: Request<v1::RangeRequest>) -> Result<Response<v1::RangeResponse>, Status> {
         let (call, request) = Call::split(request)?;
@@ -92,11 +119,8 @@ impl v1::kv_server::Kv for Service {
 
     async fn put(&self, request: Request<v1::PutRequest>) -> Result<Response<v1::PutResponse>, Status> {
         let (call, request) = Call::split(request)?;
-        let put = async {
-            let options = call.write_options(request.exactness.clone())?;
-            self.node.put(request.into(), options).await
-        };
-        call.answer(put.await.map(Into::into))
+        let answer = self.write(request, &call).await;
+        call.answer(answer)
     }
 
     async fn delete(
@@ -104,17 +128,23 @@ impl v1::kv_server::Kv for Service {
         request: Request<v1::DeleteRequest>,
     ) -> Result<Response<v1::DeleteResponse>, Status> {
         let (call, request) = Call::split(request)?;
-        let delete = async {
-            let options = call.write_options(request.exactness.clone())?;
-            self.node.delete(request.try_into()?, options).await
-        };
-        call.answer(delete.await.map(Into::into))
+        let answer = self.remove(request, &call).await;
+        call.answer(answer)
     }
 
     async fn txn(&self, request: Request<v1::TxnRequest>) -> Result<Response<v1::TxnResponse>, Status> {
         let (call, request) = Call::split(request)?;
-        let answer = self.write(request, &call).await;
+        let answer = self.decide(request, &call).await;
         call.answer(answer)
+    }
+
+    async fn pipeline(
+        &self,
+        request: Request<Streaming<v1::PipelineRequest>>,
+    ) -> Result<Response<Responses>, Status> {
+        let (call, requests) = Call::split(request)?;
+        let stopping = self.node.watches_closed();
+        Ok(Response::new(pipeline::responses(self.clone(), call, (requests, stopping))))
     }
 
     async fn compact(

@@ -1,8 +1,9 @@
 //! The gRPC services for clients: check, convert, call the node, fill the header.
 //!
 //! A request passes [`RequestLayer`], which gives it an id and a deadline ([`request`]), then a handler
-//! of a few lines (`kv`, `lease`, `watch`, `cluster`, `maintenance`). Every refusal leaves through the
-//! one table in [`crate::pb::convert::error`], those that tonic makes on its own included (`refusal`).
+//! of a few lines (`kv`, `pipeline`, `lease`, `watch`, `cluster`, `maintenance`). Every refusal leaves
+//! through the one table in [`crate::pb::convert::error`], those that tonic makes on its own included
+//! (`refusal`).
 //!
 //! Deliberately absent: queues and admission (the node has them), retries (the client has them), any state.
 
@@ -14,6 +15,7 @@ mod kv;
 mod lease;
 mod lock;
 mod maintenance;
+mod pipeline;
 mod refusal;
 pub mod request;
 #[cfg(test)]

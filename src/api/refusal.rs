@@ -18,7 +18,8 @@ pub fn explain(response: Response<Body>, request_id: &str) -> Response<Body> {
     }
 }
 
-fn translate(status: &Status) -> Option<Error> {
+/// The error that a refusal by tonic itself means; `None` for any other status.
+pub fn translate(status: &Status) -> Option<Error> {
     if !status.details().is_empty() {
         return None;
     }

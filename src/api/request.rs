@@ -40,6 +40,9 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// Bytes of a request id: it is in every log entry.
 pub const REQUEST_ID_BYTES_MAX: usize = 64;
 
+/// What is kept of a stream's id in those of its calls: leaves room for any number.
+const STREAM_ID_BYTES_MAX: usize = REQUEST_ID_BYTES_MAX - "/".len() - u64::MAX.ilog10() as usize - 1;
+
 /// One call, as its handler sees it.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -49,6 +52,24 @@ pub struct Call {
     chunk_timeout: Option<Duration>,
     /// The end that the client itself has set, however far off.
     own_deadline: Option<Instant>,
+    timeouts: Timeouts,
+}
+
+/// How long calls may take, as the configuration has it.
+#[derive(Clone, Copy, Debug)]
+struct Timeouts {
+    default: Duration,
+    max: Duration,
+}
+
+/// What a client says of one of many calls on a stream.
+pub(super) struct Part<'a> {
+    /// Unique on the stream.
+    pub id: u64,
+    /// As [`REQUEST_ID`]; empty: made of the stream's and `id`.
+    pub request_id: &'a str,
+    /// As `grpc-timeout`; 0: the default.
+    pub timeout_ms: u64,
 }
 
 impl Call {
@@ -84,6 +105,27 @@ impl Call {
         let left = self.deadline.saturating_duration_since(Instant::now());
         let timeout = Some(self.chunk_timeout.unwrap_or(left));
         CallOptions { timeout, request_id: Some(self.request_id.clone()), ..CallOptions::default() }
+    }
+
+    /// One of many calls on a stream, which begins now: with an id and a deadline of its own.
+    ///
+    /// # Errors
+    /// The id cannot be used.
+    pub(super) fn part(&self, part: &Part) -> Result<Call, Error> {
+        let request_id = match part.request_id {
+            "" => {
+                let stream = &self.request_id[..self.request_id.len().min(STREAM_ID_BYTES_MAX)];
+                format!("{stream}/{}", part.id)
+            }
+            own => checked_id("request_id", own.as_bytes())?,
+        };
+        let timeout = match part.timeout_ms {
+            0 => self.timeouts.default.min(self.timeouts.max),
+            asked => deadline::budget(Duration::from_millis(asked), self.timeouts.max),
+        };
+        let end = Instant::now() + timeout;
+        let deadline = self.own_deadline.map_or(end, |own| own.min(end));
+        Ok(Call { request_id, deadline, ..*self })
     }
 
     /// What is left of the deadline, with what a write's message says of its session and guards.
@@ -145,6 +187,12 @@ impl Call {
         result.map(tonic::Response::new).map_err(|error| self.status(&error))
     }
 
+    /// The same inside an answer of a pipeline.
+    pub(super) fn failure(&self, error: &Error) -> v1::Failure {
+        note(&self.request_id, error);
+        convert::error::to_failure(error, &self.request_id)
+    }
+
     /// The status that tells of an error.
     pub(super) fn status(&self, error: &Error) -> Status {
         note(&self.request_id, error);
@@ -190,14 +238,20 @@ fn late(waiting_for: &str) -> Error {
 /// Puts every call into its frame. Wraps the services of [`super::services`].
 #[derive(Clone, Debug)]
 pub struct RequestLayer {
-    default_timeout: Duration,
-    timeout_max: Duration,
+    timeouts: Timeouts,
 }
 
 impl RequestLayer {
     /// With the timeouts of the configuration.
     pub fn new(config: &Config) -> RequestLayer {
-        RequestLayer { default_timeout: config.default_timeout, timeout_max: config.timeout_max }
+        let timeouts = Timeouts { default: config.default_timeout, max: config.timeout_max };
+        RequestLayer { timeouts }
+    }
+
+    /// A call without metadata.
+    #[cfg(test)]
+    pub(super) fn fresh(&self) -> Call {
+        self.call(&HeaderMap::new()).unwrap_or_else(|(error, _)| panic!("{error}"))
     }
 
     fn call(&self, metadata: &HeaderMap) -> Result<Call, (Error, String)> {
@@ -206,15 +260,16 @@ impl RequestLayer {
             Ok(asked) => asked,
             Err(error) => return Err((error, request_id)),
         };
+        let timeouts = self.timeouts;
         let timeout = match asked {
-            Some(asked) => deadline::budget(asked, self.timeout_max),
-            None => self.default_timeout.min(self.timeout_max),
+            Some(asked) => deadline::budget(asked, timeouts.max),
+            None => timeouts.default.min(timeouts.max),
         };
         let chunk_timeout = asked.is_none().then_some(timeout);
         let now = Instant::now();
         let end = |asked| now.checked_add(deadline::budget(asked, Duration::MAX));
         let own_deadline = asked.and_then(end);
-        Ok(Call { request_id, deadline: now + timeout, chunk_timeout, own_deadline })
+        Ok(Call { request_id, deadline: now + timeout, chunk_timeout, own_deadline, timeouts })
     }
 }
 
@@ -226,15 +281,19 @@ fn timeout(metadata: &HeaderMap) -> Result<Option<Duration>, Error> {
 /// The id that the client chose, or a fresh one.
 fn request_id(metadata: &HeaderMap) -> Result<String, Error> {
     let Some(value) = metadata.get(REQUEST_ID) else { return Ok(fresh_id()) };
-    let bytes = value.as_bytes();
+    checked_id(REQUEST_ID.as_str(), value.as_bytes())
+}
+
+/// A request id as the field or metadata `name` carries it.
+fn checked_id(name: &str, bytes: &[u8]) -> Result<String, Error> {
     if bytes.len() > REQUEST_ID_BYTES_MAX {
         let (limit, actual) = (REQUEST_ID_BYTES_MAX as u64, bytes.len() as u64);
-        return Err(Error::TooLarge { what: REQUEST_ID.to_string(), limit, actual });
+        return Err(Error::TooLarge { what: name.to_owned(), limit, actual });
     }
     match str::from_utf8(bytes) {
         Ok(id) if !id.is_empty() && id.bytes().all(|byte| byte.is_ascii_graphic()) => Ok(id.to_owned()),
         _ => Err(Error::Invalid(format!(
-            "{REQUEST_ID} must be 1 to {REQUEST_ID_BYTES_MAX} printable ASCII characters without spaces"
+            "{name} must be 1 to {REQUEST_ID_BYTES_MAX} printable ASCII characters without spaces"
         ))),
     }
 }
@@ -365,8 +424,7 @@ mod tests {
     #[tokio::test]
     async fn a_stream_without_a_deadline_has_one_for_each_chunk() {
         let chunk_timeout = Some(Duration::from_millis(20));
-        let own_deadline = None;
-        let call = Call { request_id: "id".into(), deadline: Instant::now(), chunk_timeout, own_deadline };
+        let call = Call { chunk_timeout, ..endless() };
         assert_eq!(call.next_chunk(async { tokio::task::yield_now().await }).await, Ok(()));
         assert_eq!(call.next_chunk(future::pending::<()>()).await, Err(late("the next chunk")));
         let call = Call { chunk_timeout: None, ..call };
@@ -375,7 +433,32 @@ mod tests {
     }
 
     fn endless() -> Call {
-        Call { request_id: "id".into(), deadline: Instant::now(), chunk_timeout: None, own_deadline: None }
+        let timeouts = Timeouts { default: Duration::from_secs(5), max: Duration::from_secs(60) };
+        let request_id = "id".to_owned();
+        Call { request_id, deadline: Instant::now(), chunk_timeout: None, own_deadline: None, timeouts }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_part_of_a_stream_has_an_id_and_a_deadline_of_its_own() {
+        let stream = Call { request_id: "s".repeat(REQUEST_ID_BYTES_MAX), ..endless() };
+        let part = |request_id, timeout_ms| Part { id: u64::MAX, request_id, timeout_ms };
+        let left = |stream: &Call, timeout_ms| {
+            let call = stream.part(&part("", timeout_ms)).expect("a call");
+            (call.deadline - Instant::now()).as_millis()
+        };
+        let made = stream.part(&part("", 0)).expect("a call");
+        assert_eq!(made.id().len(), REQUEST_ID_BYTES_MAX);
+        assert!(made.id().ends_with("s/18446744073709551615"), "{}", made.id());
+        assert_eq!(stream.part(&part("own", 0)).expect("a call").id(), "own");
+        assert!(
+            matches!(stream.part(&part("two words", 0)), Err(Error::Invalid(why)) if why.contains("_id"))
+        );
+        let long = "x".repeat(65);
+        assert!(matches!(stream.part(&part(&long, 0)), Err(Error::TooLarge { actual: 65, .. })));
+        assert_eq!([0, 1000, u64::MAX].map(|asked| left(&stream, asked)), [5000, 950, 60_000]);
+        let own_deadline = Some(Instant::now() + Duration::from_secs(1));
+        let bounded = Call { own_deadline, ..stream };
+        assert_eq!([0, 100, 9000].map(|asked| left(&bounded, asked)), [1000, 90, 1000]);
     }
 
     #[tokio::test(start_paused = true)]

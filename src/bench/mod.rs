@@ -6,9 +6,9 @@
 //! of the server is not left out. Both are bounded by the number of clients.
 //!
 //! Map: `options` (what to do) · `keys` (which key next) · `wire` (who carries an operation: the Rust client,
-//! plain gRPC, etcd's API) · `pace` (when the next one begins) · `recorder` (what came of it) · `meter` (what
-//! processes use) · `workload` (what clients do) · `run` (the phases) · `report`, `page` (what came of it) ·
-//! `noop` (a server that does nothing, for comparison).
+//! plain gRPC calls and streams, etcd's API) · `pace` (when the next one begins) · `recorder` (what came of
+//! it) · `meter` (what processes use) · `workload` (what clients do) · `run` (the phases) · `report`, `page`
+//! (what came of it) · `noop` (a server that does nothing, for comparison).
 //!
 //! The load has a runtime of its own with few threads, so that it costs the same whoever calls. No error ends
 //! a run: errors are counted by kind.

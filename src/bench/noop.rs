@@ -10,15 +10,21 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::stream::{self, Empty};
-use tonic::{Request, Response, Status, transport::Server};
+use futures::{
+    StreamExt,
+    stream::{self, BoxStream, Empty},
+};
+use tonic::{Request, Response, Status, Streaming, transport::Server};
 
 use super::BenchError;
 use crate::{
     env::{Net, Tcp},
     pb::{
         convert,
-        v1::{self, cluster_server::ClusterServer, kv_server::KvServer},
+        v1::{
+            self, cluster_server::ClusterServer, kv_server::KvServer, pipeline_answer::Answer,
+            pipeline_call as call,
+        },
     },
     types::{Evidence, KeyRange, Level, Mechanism, MemberRole, Waited},
 };
@@ -138,14 +144,8 @@ impl Noop {
     fn refuse<T>() -> Result<Response<T>, Status> {
         Err(Status::unimplemented("this server does nothing"))
     }
-}
 
-#[tonic::async_trait]
-impl v1::kv_server::Kv for Noop {
-    type ScanStream = Empty<Result<v1::ScanResponse, Status>>;
-
-    async fn range(&self, request: Request<v1::RangeRequest>) -> Result<Response<v1::RangeResponse>, Status> {
-        let request = request.into_inner();
+    fn read(&self, request: v1::RangeRequest) -> Result<v1::RangeResponse, Status> {
         let invalid = |error: crate::Error| Status::invalid_argument(error.to_string());
         let consistency = convert::consistency(request.consistency).map_err(invalid)?;
         let keys = request.query.and_then(|query| query.keys).unwrap_or_default();
@@ -157,13 +157,47 @@ impl v1::kv_server::Kv for Noop {
             version: 1,
             lease: 0,
         };
-        Ok(Response::new(v1::RangeResponse {
+        Ok(v1::RangeResponse {
             header: Noop::header(),
             kvs: vec![kv],
             count: 1,
             more: false,
             evidence: Some(Noop::evidence(consistency.level)),
-        }))
+        })
+    }
+
+    fn put() -> v1::PutResponse {
+        v1::PutResponse { header: Noop::header(), prev_kv: None, write: Noop::write() }
+    }
+
+    fn decide(request: v1::TxnRequest) -> v1::TxnResponse {
+        let ops = request.txn.unwrap_or_default().then_ops.len();
+        let put = v1::op_result::Result::Put(v1::PutResult { prev_kv: None });
+        let result = v1::OpResult { result: Some(put) };
+        let result = Some(v1::TxnResult { succeeded: true, results: vec![result; ops] });
+        v1::TxnResponse { header: Noop::header(), result, write: Noop::write() }
+    }
+
+    fn answer(&self, call: v1::PipelineCall) -> Result<v1::PipelineAnswer, Status> {
+        let answer = match call.request {
+            Some(call::Request::Range(request)) => Answer::Range(self.read(request)?),
+            Some(call::Request::Put(_)) => Answer::Put(Noop::put()),
+            Some(call::Request::Txn(request)) => Answer::Txn(Noop::decide(request)),
+            Some(call::Request::Delete(_)) | None => {
+                return Err(Status::unimplemented("this server does nothing"));
+            }
+        };
+        Ok(v1::PipelineAnswer { id: call.id, answer: Some(answer) })
+    }
+}
+
+#[tonic::async_trait]
+impl v1::kv_server::Kv for Noop {
+    type ScanStream = Empty<Result<v1::ScanResponse, Status>>;
+    type PipelineStream = BoxStream<'static, Result<v1::PipelineResponse, Status>>;
+
+    async fn range(&self, request: Request<v1::RangeRequest>) -> Result<Response<v1::RangeResponse>, Status> {
+        Ok(Response::new(self.read(request.into_inner())?))
     }
 
     async fn scan(&self, _: Request<v1::ScanRequest>) -> Result<Response<Self::ScanStream>, Status> {
@@ -171,8 +205,7 @@ impl v1::kv_server::Kv for Noop {
     }
 
     async fn put(&self, _: Request<v1::PutRequest>) -> Result<Response<v1::PutResponse>, Status> {
-        let (header, write) = (Noop::header(), Noop::write());
-        Ok(Response::new(v1::PutResponse { header, prev_kv: None, write }))
+        Ok(Response::new(Noop::put()))
     }
 
     async fn delete(&self, _: Request<v1::DeleteRequest>) -> Result<Response<v1::DeleteResponse>, Status> {
@@ -180,11 +213,20 @@ impl v1::kv_server::Kv for Noop {
     }
 
     async fn txn(&self, request: Request<v1::TxnRequest>) -> Result<Response<v1::TxnResponse>, Status> {
-        let ops = request.into_inner().txn.unwrap_or_default().then_ops.len();
-        let put = v1::op_result::Result::Put(v1::PutResult { prev_kv: None });
-        let result = v1::OpResult { result: Some(put) };
-        let result = Some(v1::TxnResult { succeeded: true, results: vec![result; ops] });
-        Ok(Response::new(v1::TxnResponse { header: Noop::header(), result, write: Noop::write() }))
+        Ok(Response::new(Noop::decide(request.into_inner())))
+    }
+
+    async fn pipeline(
+        &self,
+        request: Request<Streaming<v1::PipelineRequest>>,
+    ) -> Result<Response<Self::PipelineStream>, Status> {
+        let noop = self.clone();
+        let answers = request.into_inner().map(move |message| {
+            let answers =
+                message?.calls.into_iter().map(|call| noop.answer(call)).collect::<Result<_, _>>()?;
+            Ok(v1::PipelineResponse { answers })
+        });
+        Ok(Response::new(answers.boxed()))
     }
 
     async fn compact(&self, _: Request<v1::CompactRequest>) -> Result<Response<v1::CompactResponse>, Status> {

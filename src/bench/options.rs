@@ -24,6 +24,8 @@ pub enum Workload {
     Scan,
     /// Put many keys in one transaction.
     Bulk,
+    /// Put a key, through streams that many clients share.
+    Pipeline,
 }
 
 impl Workload {
@@ -38,6 +40,7 @@ impl Workload {
             Workload::Watch => "watch",
             Workload::Scan => "scan",
             Workload::Bulk => "bulk",
+            Workload::Pipeline => "pipeline",
         }
     }
 
@@ -54,6 +57,11 @@ impl Workload {
     /// Whether it can be done with puts, gets and transactions alone.
     fn is_plain(self) -> bool {
         !matches!(self, Workload::Lock | Workload::Watch | Workload::Scan)
+    }
+
+    /// Whether its operations can share a stream.
+    fn is_small(self) -> bool {
+        self.is_plain() && self != Workload::Bulk
     }
 }
 
@@ -146,6 +154,8 @@ pub struct Options {
     pub workload: Workload,
     /// Who carries it.
     pub driver: Driver,
+    /// Through streams that many operations share (`Kv.Pipeline`), rather than as calls of their own.
+    pub pipeline: bool,
     /// The members, `host:port` each.
     pub endpoints: Vec<String>,
     /// How hard.
@@ -176,6 +186,11 @@ impl Options {
         matches!(self.consistency.level, Level::Lease | Level::LeaseOrIndex | Level::LeaderLocal)
     }
 
+    /// Whether operations share streams.
+    pub(super) fn is_piped(&self) -> bool {
+        self.pipeline || self.workload == Workload::Pipeline
+    }
+
     /// # Errors
     /// `Invalid`: options that contradict each other.
     pub fn validate(&self) -> Result<(), BenchError> {
@@ -198,6 +213,12 @@ impl Options {
             return invalid(format!(
                 "the workload {workload} needs the Rust client: not --plain, not --etcd"
             ));
+        }
+        if self.pipeline && !workload.is_small() {
+            return invalid(format!("--pipeline means nothing to the workload {workload}"));
+        }
+        if self.driver == Driver::Etcd && self.is_piped() {
+            return invalid("etcd has no pipelines: not --etcd".into());
         }
         if self.driver == Driver::Etcd && !matches!(level, Level::Linearizable | Level::Eventual) {
             return invalid("etcd reads are linearizable or eventual (serializable)".into());

@@ -16,6 +16,8 @@ pub struct Report {
     pub workload: &'static str,
     /// Who carried it: `rust`, `rust-retrying`, `plain`, `etcd`.
     pub driver: &'static str,
+    /// Whether operations shared streams (`Kv.Pipeline`).
+    pub pipeline: bool,
     /// Operations under way at once.
     pub clients: u32,
     /// HTTP/2 connections that they shared.
@@ -95,6 +97,7 @@ impl Report {
         Report {
             workload: workload.name(),
             driver: driver.name(),
+            pipeline: shared.options.is_piped(),
             clients: load.clients,
             connections: shared.options.connections(),
             duration_s: load.duration.as_secs_f64(),

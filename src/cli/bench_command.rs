@@ -66,11 +66,15 @@ pub struct BenchArgs {
     /// Bare gRPC calls, without what the Rust client does around them (put, get, mixed, txn, bulk).
     #[arg(long)]
     pub plain: bool,
-    /// The same, but to an etcd at these addresses.
+    /// Through one stream for each connection, which its clients share, rather than as calls of their own
+    /// (put, get, mixed, txn).
+    #[arg(long, conflicts_with = "etcd")]
+    pub pipeline: bool,
+    /// Bare gRPC calls, but to an etcd at these addresses.
     #[arg(long, value_delimiter = ',', value_name = "HOST:PORT,…")]
     #[arg(conflicts_with_all = ["plain", "against_noop"])]
     pub etcd: Vec<String>,
-    /// Measure a server that does nothing too, and compare (put, get, mixed, txn).
+    /// Measure a server that does nothing too, and compare (put, get, mixed, txn, pipeline).
     #[arg(long)]
     pub against_noop: bool,
     /// Threads of the load.
@@ -100,6 +104,8 @@ pub enum WorkloadName {
     Scan,
     /// Put a hundred keys in one transaction.
     Bulk,
+    /// Put a key through --pipeline.
+    Pipeline,
     /// Be the server that does nothing, until standard input ends.
     #[value(hide = true)]
     Noop,
@@ -116,6 +122,7 @@ impl WorkloadName {
             WorkloadName::Watch => Workload::Watch,
             WorkloadName::Scan => Workload::Scan,
             WorkloadName::Bulk => Workload::Bulk,
+            WorkloadName::Pipeline => Workload::Pipeline,
             WorkloadName::Noop => return None,
         })
     }
@@ -151,10 +158,10 @@ impl BenchArgs {
         if etcd && global.endpoints_typed {
             return Err(Failure::Usage("--etcd and --endpoints contradict each other".into()));
         }
-        let simple = matches!(workload, Workload::Put | Workload::Get | Workload::Mixed | Workload::Txn);
+        let simple = !matches!(workload, Workload::Lock | Workload::Watch | Workload::Scan | Workload::Bulk);
         if self.against_noop && !simple {
             return Err(Failure::Usage(format!(
-                "--against-noop is for put, get, mixed and txn, not for {workload}"
+                "--against-noop is for put, get, mixed, txn and pipeline, not for {workload}"
             )));
         }
         Ok(Options {
@@ -165,6 +172,7 @@ impl BenchArgs {
                 (.., true) => Driver::Retrying,
                 _ => Driver::Rust,
             },
+            pipeline: self.pipeline,
             endpoints: if etcd { self.etcd.clone() } else { global.endpoints.clone() },
             load: Load {
                 clients: self.clients,
@@ -322,8 +330,10 @@ fn print(report: &Report, compared: Option<&Compared>, out: &mut dyn Write) -> i
             row.into_iter().for_each(|row| row.push(number(*ratio, "")));
         }
     }
-    let Report { workload, clients, connections, driver, .. } = report;
-    let head = format!("{workload}, {clients} clients on {connections} connections, driver {driver}");
+    let Report { workload, clients, connections, driver, pipeline, .. } = report;
+    let streams = if *pipeline { ", pipelined" } else { "" };
+    let head =
+        format!("{workload}, {clients} clients on {connections} connections, driver {driver}{streams}");
     writeln!(out, "{head}")?;
     let heads = if compared.is_some() { &["", "CLUSTER", "NOTHING", "RATIO"][..] } else { &["", "RUN"][..] };
     writeln!(out, "{}", output::table(heads, rows.into_iter()))

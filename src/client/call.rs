@@ -10,11 +10,12 @@ use std::{
 };
 
 use tokio::time::{Instant, sleep, timeout_at};
-use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status, metadata::AsciiMetadataValue};
 
 use super::{
     Client,
+    channel::Connection,
+    pipeline::Way,
     retry::{self, Kind, Verdict},
     routing::Target,
 };
@@ -77,7 +78,7 @@ impl Client {
     ) -> Result<Answered<A>, Error>
     where
         M: Clone,
-        S: Fn(Channel, Request<M>) -> F,
+        S: Fn(Way, Request<M>) -> F,
         F: Future<Output = Result<Response<A>, Status>>,
     {
         self.call_anew(plan, || message.clone(), send).await
@@ -91,7 +92,7 @@ impl Client {
         send: S,
     ) -> Result<Answered<A>, Error>
     where
-        S: Fn(Channel, Request<M>) -> F,
+        S: Fn(Way, Request<M>) -> F,
         F: Future<Output = Result<Response<A>, Status>>,
     {
         let mut attempts = Attempts::default();
@@ -120,7 +121,7 @@ impl Client {
         request: (M, S),
     ) -> Result<A, Error>
     where
-        S: Fn(Channel, Request<M>) -> F,
+        S: Fn(Way, Request<M>) -> F,
         F: Future<Output = Result<Response<A>, Status>>,
     {
         let (message, send) = request;
@@ -136,7 +137,7 @@ impl Client {
         (message, send): (M, &S),
     ) -> Result<A, Error>
     where
-        S: Fn(Channel, Request<M>) -> F,
+        S: Fn(Way, Request<M>) -> F,
         F: Future<Output = Result<Response<A>, Status>>,
     {
         let deadline = Instant::now() + time;
@@ -144,8 +145,9 @@ impl Client {
             waiting_for: format!("{what} {endpoint}"),
             maybe_committed,
         };
-        let channel = match timeout_at(deadline, self.inner.pool.get(endpoint)).await {
-            Ok(channel) => channel?,
+        let Connection { channel, pipeline } = match timeout_at(deadline, self.inner.pool.get(endpoint)).await
+        {
+            Ok(connection) => connection?,
             Err(_) => return Err(late("a connection to", false)),
         };
         // A call that can be repeated finds out by itself.
@@ -153,7 +155,7 @@ impl Client {
             self.require_life(endpoint, &channel, time).await?;
         }
         let request = plan.request(message, deadline);
-        match timeout_at(deadline, send(channel, request)).await {
+        match timeout_at(deadline, send(Way { channel, pipeline, deadline }, request)).await {
             Ok(Ok(answer)) => {
                 self.inner.pool.heard(endpoint);
                 Ok(answer.into_inner())

@@ -21,6 +21,7 @@ use hyper_util::rt::TokioIo;
 use tokio::time::Instant;
 use tonic::transport::{Channel, Endpoint, Uri};
 
+use super::pipeline::Pipeline;
 use crate::{env::Net, error::Error, pb::convert::root_cause};
 
 /// Addresses with a connection. Beyond it connections are not kept: configured and advertised addresses are
@@ -30,9 +31,16 @@ const CHANNELS_MAX: usize = 128;
 /// For so long a connection that brought an answer counts as alive.
 const ALIVE_FOR: Duration = Duration::from_secs(1);
 
-type Dialling = Shared<BoxFuture<'static, Result<Channel, Error>>>;
+type Dialling = Shared<BoxFuture<'static, Result<Connection, Error>>>;
 
-/// One connection.
+/// A connection, and the stream on it that many calls share.
+#[derive(Clone)]
+pub(super) struct Connection {
+    pub channel: Channel,
+    pub pipeline: Arc<Pipeline>,
+}
+
+/// What is known of one connection.
 struct Entry {
     dialling: Dialling,
     /// When the other side last answered on it. That a connection was accepted says nothing: the kernel
@@ -57,13 +65,13 @@ impl Pool {
     ///
     /// # Errors
     /// `Connection` that was not made; nothing was sent.
-    pub async fn get(&self, address: &str) -> Result<Channel, Error> {
+    pub async fn get(&self, address: &str) -> Result<Connection, Error> {
         let dialling = self.dialling(address);
-        let channel = dialling.clone().await;
-        if channel.is_err() {
+        let connection = dialling.clone().await;
+        if connection.is_err() {
             self.forget_same(address, &dialling);
         }
-        channel
+        connection
     }
 
     /// Drops the connection to `address`: the next call dials anew.
@@ -113,18 +121,20 @@ impl Pool {
 ///
 /// The time limit is inside the connector, so that a reconnection which takes too long is, for tonic too, a
 /// connection that was not made.
-async fn dial(net: Arc<dyn Net>, address: String, limit: Duration) -> Result<Channel, Error> {
+async fn dial(net: Arc<dyn Net>, address: String, limit: Duration) -> Result<Connection, Error> {
     let (target, watched) = (address.clone(), net.clone());
     let connector = tower::service_fn(move |_: Uri| {
         let dialled = tokio::time::timeout(limit, net.dial(target.clone()));
         async move { dialled.await.unwrap_or_else(|_| Err(late(limit))).map(TokioIo::new) }
     });
     let endpoint = watched.kept_alive(endpoint(&address)?);
-    endpoint.connect_with_connector(connector).await.map_err(|error| Error::Connection {
-        endpoint: address,
-        why: root_cause(&error),
-        maybe_committed: false,
-    })
+    match endpoint.connect_with_connector(connector).await {
+        Ok(channel) => Ok(Connection { channel, pipeline: Arc::new(Pipeline::new(address)) }),
+        Err(error) => {
+            let why = root_cause(&error);
+            Err(Error::Connection { endpoint: address, why, maybe_committed: false })
+        }
+    }
 }
 
 fn late(limit: Duration) -> io::Error {

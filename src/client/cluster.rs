@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tonic::transport::Channel;
 
-use super::{ANSWER_BYTES_MAX, Client, call::Plan, retry::Kind, routing::Target};
+use super::{ANSWER_BYTES_MAX, Client, call::Plan, pipeline::Way, retry::Kind, routing::Target};
 use crate::{
     error::Error,
     pb::v1::{self, cluster_client::ClusterClient, maintenance_client::MaintenanceClient},
@@ -29,7 +29,7 @@ impl Client {
     /// If none can be reached within the deadline.
     pub async fn members(&self, options: CallOptions) -> Result<v1::MembersResponse, Error> {
         let plan = self.plan(Kind::Read, Target::Any, options)?;
-        let send = |channel, request| async move { service(channel).members(request).await };
+        let send = |way: Way, request| async move { service(way.channel).members(request).await };
         let answered = Box::pin(self.call(&plan, v1::MembersRequest {}, send)).await?;
         self.learn_members(&answered.endpoint, &answered.message)?;
         Ok(answered.message)
@@ -42,7 +42,7 @@ impl Client {
     /// `Connection` or `Deadline` if it does not answer; `WrongCluster`.
     pub async fn status(&self, endpoint: &str, options: CallOptions) -> Result<v1::StatusResponse, Error> {
         let plan = self.plan(Kind::Read, Target::Any, options)?;
-        let send = |channel, request| async move { service(channel).status(request).await };
+        let send = |way: Way, request| async move { service(way.channel).status(request).await };
         let status = self.call_endpoint(&plan, endpoint, (v1::StatusRequest {}, send)).await?;
         let header = status.header.clone().unwrap_or_default();
         let mut view = self.view();
@@ -66,7 +66,7 @@ impl Client {
     ) -> Result<v1::StateHashResponse, Error> {
         let plan = self.plan(Kind::Read, Target::Any, options)?;
         let send =
-            |channel, request| async move { MaintenanceClient::new(channel).state_hash(request).await };
+            |way: Way, request| async move { MaintenanceClient::new(way.channel).state_hash(request).await };
         let answer = self.call_endpoint(&plan, endpoint, (v1::StateHashRequest { revision }, send)).await?;
         let cluster = answer.header.as_ref().map_or(0, |header| header.cluster_id);
         self.view().learn_cluster(endpoint, cluster)?;

@@ -4,7 +4,9 @@ use std::future::Future;
 
 use tonic::{Request, Response, Status, transport::Channel};
 
-use super::{ANSWER_BYTES_MAX, Client, call::Answered, retry::Kind, routing::Target, session::Ticket};
+use super::{
+    ANSWER_BYTES_MAX, Client, call::Answered, pipeline::Way, retry::Kind, routing::Target, session::Ticket,
+};
 use crate::{
     error::Error,
     pb::{
@@ -32,7 +34,8 @@ impl KvApi for Client {
     ) -> Result<RangeAnswer, Error> {
         let plan = self.plan(Kind::Read, Target::of_read(&consistency), options)?;
         let request = v1::RangeRequest { query: Some(range.into()), consistency: Some(consistency.into()) };
-        let send = |channel, request| async move { service(channel).range(request).await };
+        let entered = self.enter();
+        let send = |way: Way, request| way.send(request, entered.pipelined);
         let answered = self.call(&plan, request, send).await?;
         let answer = answer::range(answered.message, consistency.level)?;
         self.learn_from_read(&answered.endpoint, &answer.header, answer.evidence.leader_id)?;
@@ -40,28 +43,31 @@ impl KvApi for Client {
     }
 
     async fn put(&self, put: Put, options: CallOptions) -> Result<WriteAnswer<Option<KeyValue>>, Error> {
-        let send = |channel, request| async move { service(channel).put(request).await };
+        let entered = self.enter();
+        let send = |way: Way, request| way.send(request, entered.pipelined);
         let message = |exactness| v1::PutRequest { exactness, ..put.clone().into() };
         let answered = self.write(options, message, send).await?;
         self.learn_from_write(&answered.endpoint, answer::put(answered.message))
     }
 
     async fn delete(&self, delete: Delete, options: CallOptions) -> Result<WriteAnswer<DeleteResult>, Error> {
-        let send = |channel, request| async move { service(channel).delete(request).await };
+        let entered = self.enter();
+        let send = |way: Way, request| way.send(request, entered.pipelined);
         let message = |exactness| v1::DeleteRequest { exactness, ..delete.clone().into() };
         let answered = self.write(options, message, send).await?;
         self.learn_from_write(&answered.endpoint, answer::delete(answered.message))
     }
 
     async fn txn(&self, txn: Txn, options: CallOptions) -> Result<WriteAnswer<TxnResult>, Error> {
-        let send = |channel, request| async move { service(channel).txn(request).await };
+        let entered = self.enter();
+        let send = |way: Way, request| way.send(request, entered.pipelined);
         let message = |exactness| v1::TxnRequest { txn: Some(txn.clone().into()), exactness };
         let answered = self.write(options, message, send).await?;
         self.learn_from_write(&answered.endpoint, answer::txn(answered.message))
     }
 
     async fn compact(&self, revision: Revision, options: CallOptions) -> Result<WriteAnswer<()>, Error> {
-        let send = |channel, request| async move { service(channel).compact(request).await };
+        let send = |way: Way, request| async move { service(way.channel).compact(request).await };
         let message = |exactness| v1::CompactRequest { revision, exactness };
         let answered = self.write(options, message, send).await?;
         self.learn_from_write(&answered.endpoint, answer::compact(answered.message))
@@ -77,7 +83,7 @@ impl Client {
         send: S,
     ) -> Result<Answered<A>, Error>
     where
-        S: Fn(Channel, Request<M>) -> F,
+        S: Fn(Way, Request<M>) -> F,
         F: Future<Output = Result<Response<A>, Status>>,
     {
         let own = self.inner.settings.sessions && options.session.is_none();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use futures::stream;
 use tonic::{Response, Status, transport::Channel};
 
-use super::{ANSWER_BYTES_MAX, Client, retry::Kind, routing::Target};
+use super::{ANSWER_BYTES_MAX, Client, pipeline::Way, retry::Kind, routing::Target};
 use crate::{
     error::Error,
     pb::{
@@ -29,7 +29,7 @@ impl LeaseApi for Client {
                 "a client opens its session by itself; embed a node to open more".into(),
             ));
         }
-        let send = |channel, request| async move { service(channel).grant(request).await };
+        let send = |way: Way, request| async move { service(way.channel).grant(request).await };
         let message = |exactness| v1::LeaseGrantRequest { exactness, ..v1::LeaseGrantRequest::from(grant) };
         self.write(options, message, send)
             .await
@@ -37,7 +37,7 @@ impl LeaseApi for Client {
     }
 
     async fn revoke(&self, id: LeaseId, options: CallOptions) -> Result<WriteAnswer<Revoked>, Error> {
-        let send = |channel, request| async move { service(channel).revoke(request).await };
+        let send = |way: Way, request| async move { service(way.channel).revoke(request).await };
         let message = |exactness| v1::LeaseRevokeRequest { id, exactness };
         let answered = self.write(options, message, send).await?;
         self.learn_from_write(&answered.endpoint, lease::revoked(answered.message))
@@ -45,10 +45,10 @@ impl LeaseApi for Client {
 
     async fn keep_alive(&self, id: LeaseId, options: CallOptions) -> Result<KeptAlive, Error> {
         let plan = self.plan(Kind::Read, Target::Leader, options)?;
-        let send = |channel, request: tonic::Request<v1::LeaseKeepAliveRequest>| async move {
+        let send = |way: Way, request: tonic::Request<v1::LeaseKeepAliveRequest>| async move {
             let (metadata, extensions, message) = request.into_parts();
             let one = tonic::Request::from_parts(metadata, extensions, stream::iter([message]));
-            first(service(channel).keep_alive(one).await?.into_inner()).await
+            first(service(way.channel).keep_alive(one).await?.into_inner()).await
         };
         let answered = self.call(&plan, v1::LeaseKeepAliveRequest { id }, send).await?;
         let kept = lease::kept_alive(answered.message)?;
@@ -58,7 +58,7 @@ impl LeaseApi for Client {
 
     async fn time_to_live(&self, id: LeaseId, keys: bool, options: CallOptions) -> Result<LeaseInfo, Error> {
         let plan = self.plan(Kind::Read, Target::Any, options)?;
-        let send = |channel, request| async move { service(channel).time_to_live(request).await };
+        let send = |way: Way, request| async move { service(way.channel).time_to_live(request).await };
         let answered = self.call(&plan, v1::LeaseTimeToLiveRequest { id, keys }, send).await?;
         let info = lease::lease_info(answered.message)?;
         self.learn_from_lease(&answered.endpoint, &info.header)?;
@@ -67,7 +67,7 @@ impl LeaseApi for Client {
 
     async fn leases(&self, after: LeaseId, limit: u64, options: CallOptions) -> Result<LeaseList, Error> {
         let plan = self.plan(Kind::Read, Target::Any, options)?;
-        let send = |channel, request| async move { service(channel).list(request).await };
+        let send = |way: Way, request| async move { service(way.channel).list(request).await };
         let answered = self.call(&plan, v1::LeaseListRequest { after, limit }, send).await?;
         let list = lease::lease_list(answered.message)?;
         self.learn_from_lease(&answered.endpoint, &list.header)?;
@@ -95,7 +95,7 @@ pub(super) async fn open_session(
     options: CallOptions,
 ) -> Result<Granted, Error> {
     let plan = client.plan(Kind::ExactlyOnce, Target::Leader, options)?;
-    let send = |channel, request| async move { SessionClient::new(channel).open(request).await };
+    let send = |way: Way, request| async move { SessionClient::new(way.channel).open(request).await };
     let request = v1::SessionOpenRequest { ttl_ms: ttl.as_millis() as u64 };
     let answered = client.call(&plan, request, send).await?;
     lease::opened(answered.message)
@@ -104,7 +104,7 @@ pub(super) async fn open_session(
 /// Ends a session. Repeating it is safe: it then does not exist.
 pub(super) async fn close_session(client: &Client, id: LeaseId, options: CallOptions) -> Result<(), Error> {
     let plan = client.plan(Kind::ExactlyOnce, Target::Leader, options)?;
-    let send = |channel, request| async move { SessionClient::new(channel).close(request).await };
+    let send = |way: Way, request| async move { SessionClient::new(way.channel).close(request).await };
     client.call(&plan, v1::SessionCloseRequest { session_id: id }, send).await.map(drop)
 }
 

@@ -23,8 +23,8 @@
 //! `WrongCluster`.
 //!
 //! The code: `routing` says whom to ask, `retry` whether to ask again, `channel` connects, `alive` tells a
-//! frozen member from a living one, `call` is the loop over attempts, `session` makes it safe, `kv`, `scan`,
-//! `lease`, `watch` and `cluster` are the calls.
+//! frozen member from a living one, `call` is the loop over attempts, `session` makes it safe, `pipeline`
+//! lets many calls share a stream, `kv`, `scan`, `lease`, `watch` and `cluster` are the calls.
 
 mod alive;
 mod call;
@@ -32,6 +32,7 @@ mod channel;
 mod cluster;
 mod kv;
 mod lease;
+mod pipeline;
 mod recipes;
 mod retry;
 mod routing;
@@ -50,7 +51,7 @@ use tokio::time::Instant;
 #[cfg(feature = "cli")]
 pub(crate) use self::retry::unreachable;
 pub use self::scan::{ScanAnswer, ScanStream};
-use self::{channel::Pool, retry::Budget, routing::View, session::Sessions, watch::Links};
+use self::{channel::Pool, pipeline::Crowd, retry::Budget, routing::View, session::Sessions, watch::Links};
 use crate::{env::Env, error::Error};
 
 /// Bytes of one answer that the client accepts: far more than any member's limits let it send.
@@ -74,6 +75,7 @@ struct Inner {
     budget: Budget,
     sessions: Sessions,
     links: Links,
+    crowd: Crowd,
     /// Never held across an await.
     view: Mutex<View>,
     /// When the members were last asked for.
@@ -88,6 +90,7 @@ pub struct ClientBuilder {
     connect_timeout: Duration,
     retry_budget: u32,
     sessions: bool,
+    pipeline_above: usize,
     env: Env,
 }
 
@@ -100,6 +103,7 @@ impl ClientBuilder {
             connect_timeout: Duration::from_secs(1),
             retry_budget: 50,
             sessions: true,
+            pipeline_above: 32,
             env: Env::real(),
         }
     }
@@ -128,6 +132,16 @@ impl ClientBuilder {
     /// repeated. Default: yes. A program that makes a single write saves two entries of the log without.
     pub fn sessions(mut self, sessions: bool) -> ClientBuilder {
         self.sessions = sessions;
+        self
+    }
+
+    /// While so many calls of [`KvApi`](crate::recipes::KvApi) are under way, further ones share one stream
+    /// for each connection (`Kv.Pipeline`), which costs both sides a fraction. What they promise, and how
+    /// they fail, is the same, but one whose future is dropped goes on at the member until its deadline.
+    /// Requests of more than 16 KiB, and those to a member of an earlier version, go as calls of their own.
+    /// 0: all share; `usize::MAX`: none. Default: 32.
+    pub fn pipeline_above(mut self, calls: usize) -> ClientBuilder {
+        self.pipeline_above = calls;
         self
     }
 
@@ -162,6 +176,7 @@ impl ClientBuilder {
             budget: Budget::new(self.retry_budget),
             sessions: Sessions::default(),
             links: Links::default(),
+            crowd: Crowd::default(),
             view: Mutex::new(View::new(unique, start)),
             refreshed: Mutex::new(Instant::now()),
             settings: self,

@@ -10,7 +10,7 @@ use futures::{Stream, StreamExt, stream};
 use tokio::time::timeout;
 use tonic::Streaming;
 
-use super::{Client, kv::service, retry::Kind, routing::Target};
+use super::{Client, kv::service, pipeline::Way, retry::Kind, routing::Target};
 use crate::{
     error::Error,
     pb::{
@@ -54,8 +54,8 @@ impl Client {
             consistency: Some(consistency.into()),
         };
         // The stream's beginning is a part of the attempt: that is where levels are refused.
-        let send = |channel, request| async move {
-            let mut stream = service(channel).scan(request).await?.into_inner();
+        let send = |way: Way, request| async move {
+            let mut stream = service(way.channel).scan(request).await?.into_inner();
             let first = stream.message().await?;
             Ok(tonic::Response::new((first, stream)))
         };

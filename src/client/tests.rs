@@ -115,6 +115,7 @@ fn evidence(served_by: u64, level: Level) -> Evidence {
 #[tonic::async_trait]
 impl Kv for Member {
     type ScanStream = stream::Empty<Result<v1::ScanResponse, Status>>;
+    type PipelineStream = stream::Empty<Result<v1::PipelineResponse, Status>>;
 
     async fn range(&self, request: Request<v1::RangeRequest>) -> Result<Response<v1::RangeResponse>, Status> {
         let level = request.get_ref().consistency.as_ref().map_or(0, |consistency| consistency.level);
@@ -143,6 +144,13 @@ impl Kv for Member {
 
     async fn compact(&self, _: Request<v1::CompactRequest>) -> Result<Response<v1::CompactResponse>, Status> {
         Err(Status::unimplemented("not scripted"))
+    }
+
+    async fn pipeline(
+        &self,
+        _: Request<tonic::Streaming<v1::PipelineRequest>>,
+    ) -> Result<Response<Self::PipelineStream>, Status> {
+        Err(Status::unimplemented("of an earlier version"))
     }
 }
 
@@ -250,6 +258,16 @@ async fn a_write_that_was_not_sent_is_sent_elsewhere() {
     let client = client(&[&closed_port(), &address]);
     client.put(put(), within(5000)).await.expect("written");
     assert_eq!(member.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_member_without_pipelines_gets_calls_of_their_own() {
+    let (member, address) = Member::start(1, []).await;
+    let builder = ClientBuilder::new([address]).sessions(false).retry_budget(0).pipeline_above(0);
+    let client = builder.build().expect("a client");
+    client.put(put(), within(5000)).await.expect("written");
+    client.range(range(), Level::Linearizable.into(), within(5000)).await.expect("read");
+    assert_eq!(member.seen().len(), 2);
 }
 
 #[tokio::test]

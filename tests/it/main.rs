@@ -12,6 +12,7 @@ mod log_crash;
 mod log_model;
 mod log_store;
 mod openraft_suite;
+mod pipeline;
 mod process_basic;
 mod process_bench;
 mod process_chaos;

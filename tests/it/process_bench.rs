@@ -50,7 +50,7 @@ fn assert_sane(report: &Value) {
 async fn every_workload_is_measured_without_an_error() {
     let cluster = Cluster::three().await;
     let pids: Vec<_> = cluster.ids().iter().map(|id| cluster.pid(*id).to_string()).collect();
-    let runs: [&[&str]; 11] = [
+    let runs: [&[&str]; 16] = [
         &["put", "--distribution", "zipf"],
         &["get"],
         &["get", "--consistency", "eventual", "--route", "follower"],
@@ -62,6 +62,11 @@ async fn every_workload_is_measured_without_an_error() {
         &["watch", "--rate", "50"],
         &["scan", "--consistency", "bounded", "--max-age", "5s"],
         &["bulk", "--value-size", "64KiB"],
+        &["pipeline"],
+        &["pipeline", "--plain"],
+        &["get", "--pipeline", "--consistency", "lease"],
+        &["mixed", "--plain", "--pipeline", "--rate", "500"],
+        &["txn", "--plain", "--pipeline"],
     ];
     for run in runs {
         let report = bench(&cluster, &[run, &["--server-pids", &pids.join(",")]].concat()).expect(0).json();
@@ -109,7 +114,11 @@ async fn a_server_that_does_nothing_is_measured_beside_it() {
     let cluster = Cluster::three().await;
     let page = tempfile::NamedTempFile::new().expect("a file");
     let html = page.path().to_str().expect("a name");
-    for run in [&["put", "--html", html][..], &["get", "--plain", "--consistency", "lease"]] {
+    for run in [
+        &["put", "--html", html][..],
+        &["get", "--plain", "--consistency", "lease"],
+        &["pipeline", "--plain"],
+    ] {
         let report = bench(&cluster, &[run, &["--against-noop"]].concat()).expect(0).json();
         assert_sane(&report);
         assert_sane(&report["noop"]);
@@ -133,7 +142,9 @@ fn what_makes_no_sense_is_refused() {
         ("scan --etcd 127.0.0.1:2379", "the workload scan needs the Rust client"),
         ("get --etcd 127.0.0.1:2379 --consistency lease", "linearizable or eventual"),
         ("get --etcd 127.0.0.1:2379 --endpoints 127.0.0.1:1", "contradict each other"),
-        ("bulk --against-noop", "--against-noop is for put, get, mixed and txn"),
+        ("bulk --against-noop", "--against-noop is for put, get, mixed, txn and pipeline"),
+        ("scan --pipeline", "--pipeline means nothing to the workload scan"),
+        ("pipeline --etcd 127.0.0.1:2379", "etcd has no pipelines"),
         ("put --server-pids 4194305", "there is no process 4194305"),
         ("put --endpoints nonsense", "is not an endpoint"),
         ("put --html no/such/directory/page.html", "cannot write no/such/directory/page.html"),

@@ -102,11 +102,12 @@ impl AsyncRead for Brittle {
 }
 
 /// A client over a breaking network, and how often it broke.
-fn brittle_client(cluster: &Cluster) -> (Client, Arc<AtomicU64>) {
+fn brittle_client(cluster: &Cluster, pipeline_above: usize) -> (Client, Arc<AtomicU64>) {
     let cuts = Arc::new(AtomicU64::new(0));
     let net = Arc::new(Breaking { cuts: cuts.clone() });
     let env = Env::new(Arc::new(SystemClock), net, Arc::new(rand::random));
-    let client = ClientBuilder::new(cluster.endpoints()).retry_budget(u32::MAX).env(env).build();
+    let builder = ClientBuilder::new(cluster.endpoints()).retry_budget(u32::MAX).env(env);
+    let client = builder.pipeline_above(pipeline_above).build();
     (client.expect("a client"), cuts)
 }
 
@@ -124,11 +125,21 @@ async fn write(client: Client, writer: u64, times: u64) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn writes_whose_connections_are_cut_are_applied_once() {
+    cut_and_count(usize::MAX).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn writes_whose_pipelines_are_cut_are_applied_once() {
+    cut_and_count(0).await;
+}
+
+/// Calls above that number go through pipelines.
+async fn cut_and_count(pipeline_above: usize) {
     let each = setting("QUORATE_RETRIED_WRITES", 600) / WRITERS;
     let flags = ["--snapshot-log-bytes", "16384", "--log-entries-kept", "20"];
     let flags = flags.map(str::to_owned).to_vec();
     let mut cluster = Cluster::start(Spec { flags, ..Spec::default() }).await;
-    let (client, cuts) = brittle_client(&cluster);
+    let (client, cuts) = brittle_client(&cluster, pipeline_above);
     let mut writers = JoinSet::new();
     for writer in 0..WRITERS {
         writers.spawn(write(client.clone(), writer, each));

@@ -1,6 +1,7 @@
 //! Who carries an operation to a server, and connections that are spread evenly.
 
 mod etcd;
+mod pipe;
 mod places;
 mod plain;
 
@@ -11,6 +12,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use tokio::time::timeout;
 use tonic::transport::Channel;
 
+pub(super) use self::pipe::{Pipe, Piping, outcome};
 use self::{etcd::Etcd, places::Place, plain::Plain};
 use super::{
     BenchError,
@@ -103,6 +105,14 @@ impl Wire {
         if succeeded? { Ok(()) } else { Err(NOT_FOUND) }
     }
 
+    /// What opens a stream for plain messages; `None` for another driver.
+    pub fn piping(&self) -> Option<Piping> {
+        match self {
+            Wire::Plain(plain, limit) => Some(plain.piping(*limit)),
+            _ => None,
+        }
+    }
+
     /// The Rust client, for what only it can do.
     ///
     /// # Errors
@@ -167,7 +177,8 @@ fn rust(options: &Options, number: usize) -> Result<Wire, BenchError> {
         _ => options.endpoints.clone(),
     };
     let builder = ClientBuilder::new(endpoints).timeout(options.load.timeout).sessions(retrying);
-    let builder = if retrying { builder } else { builder.retry_budget(0) };
+    let builder = if retrying { builder } else { builder.retry_budget(0).pipeline_above(usize::MAX) };
+    let builder = if options.is_piped() { builder.pipeline_above(0) } else { builder };
     Ok(Wire::Rust(builder.build()?, options.consistency))
 }
 

@@ -93,6 +93,7 @@ mod tests {
         Options {
             workload,
             driver: Driver::Plain,
+            pipeline: false,
             endpoints: Vec::new(),
             load: Load {
                 clients: 1,

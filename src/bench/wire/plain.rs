@@ -1,9 +1,11 @@
 //! The generated stubs, and nothing around them: no routing, no retries, no sessions, no request ids.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use tonic::{Status, transport::Channel};
 
-use super::Failed;
+use super::{Failed, pipe::Piping};
 use crate::{
     pb::{
         convert::{self, RequestKind},
@@ -22,6 +24,11 @@ pub(in crate::bench) struct Plain {
 impl Plain {
     pub fn new(channel: Channel, consistency: Consistency) -> Plain {
         Plain { service: KvClient::new(channel), consistency: consistency.into() }
+    }
+
+    /// What opens a stream on this connection.
+    pub fn piping(&self, limit: Duration) -> Piping {
+        Piping::new(self.service.clone(), self.consistency, limit)
     }
 
     pub async fn put(&mut self, key: Bytes, value: Bytes) -> Result<(), Failed> {
@@ -47,6 +54,7 @@ impl Plain {
     }
 }
 
-fn failed(status: &Status, kind: RequestKind) -> Failed {
+/// What a status says of an operation.
+pub(super) fn failed(status: &Status, kind: RequestKind) -> Failed {
     convert::from_status(status, "", kind).into()
 }

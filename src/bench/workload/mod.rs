@@ -1,6 +1,7 @@
 //! What clients do. Each takes a turn, carries an operation out, and writes down what came of it.
 
 mod lock;
+mod piped;
 mod points;
 mod scan;
 mod watch;
@@ -25,6 +26,9 @@ use super::{
 /// A client whose operation failed pauses for so long: where nothing answers, failing must not become the
 /// load.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// One operation in so many of the mixed workload is a put.
+const MIXED_PUTS: u64 = 10;
 
 /// What all clients of a run share.
 pub(super) struct Shared {
@@ -79,6 +83,15 @@ pub(super) fn start(shared: &Arc<Shared>, wires: &[Wire], watches: Watches) -> J
     let mut clients = JoinSet::new();
     if shared.options.workload == Workload::Watch {
         watch::start(shared, wires, watches, &mut clients);
+        return clients;
+    }
+    let pipings: Vec<_> = wires.iter().filter_map(Wire::piping).collect();
+    if shared.options.is_piped() && !pipings.is_empty() {
+        let (all, streams) = (shared.options.load.clients as usize, pipings.len());
+        for (number, piping) in pipings.into_iter().enumerate() {
+            let places = all / streams + usize::from(number < all % streams);
+            clients.spawn(piped::client(shared.clone(), piping, (number, places)));
+        }
         return clients;
     }
     for (number, wire) in wires.iter().cycle().take(shared.options.load.clients as usize).enumerate() {

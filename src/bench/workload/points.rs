@@ -2,15 +2,12 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use super::{Shared, random};
+use super::{MIXED_PUTS, Shared, random};
 use crate::bench::{
     keys::Random,
     options::Workload,
     wire::{Failed, Wire},
 };
-
-/// One operation in so many of the mixed workload is a put.
-const MIXED_PUTS: u64 = 10;
 
 pub(super) async fn client(shared: Arc<Shared>, mut wire: Wire, number: usize) {
     let mut random = random(number);

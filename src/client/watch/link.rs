@@ -98,7 +98,7 @@ impl Client {
 
     async fn open_link(&self, endpoint: &str) -> Result<Arc<Link>, Error> {
         let limit = self.inner.settings.connect_timeout;
-        let channel = self.inner.pool.get(endpoint).await?;
+        let channel = self.inner.pool.get(endpoint).await?.channel;
         let (sender, requests) = mpsc::channel(REQUESTS_MAX);
         let mut service = WatchClient::new(channel).max_decoding_message_size(ANSWER_BYTES_MAX);
         let opened = timeout(limit, service.watch(ReceiverStream::new(requests))).await;

@@ -7,6 +7,7 @@
 
 use std::{error::Error as _, time::Duration};
 
+use bytes::Bytes;
 use prost::Message;
 use tonic::{Code, ConnectError, Status, TimeoutExpired};
 
@@ -79,6 +80,18 @@ pub fn from_status(status: &Status, endpoint: &str, kind: RequestKind) -> Error 
         (None, Some(cause)) => from_transport(status, cause, endpoint, kind),
         (None, None) => from_code(status, endpoint, kind),
     }
+}
+
+/// The same inside an answer of a pipeline.
+pub fn to_failure(error: &Error, request_id: &str) -> v1::Failure {
+    let status = to_status(error, request_id);
+    let details = Bytes::copy_from_slice(status.details());
+    v1::Failure { code: status.code().into(), message: status.message().into(), details }
+}
+
+/// The status that a call of its own would have ended with.
+pub fn of_failure(failure: v1::Failure) -> Status {
+    Status::with_details(failure.code.into(), failure.message, failure.details)
 }
 
 /// The request id that a failed answer carries, if a member made it.
