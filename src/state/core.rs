@@ -16,6 +16,7 @@ use super::{
     index::Index,
     journal::Journal,
     leases::Leases,
+    recent::Recent,
     tally::Tally,
 };
 use crate::{
@@ -62,6 +63,7 @@ impl Published {
 pub(super) struct Core {
     pub engine: Arc<dyn Engine>,
     published: RwLock<Published>,
+    recent: Mutex<Recent>,
     progress: Mutex<Progress>,
     journal: Mutex<Journal>,
 }
@@ -88,7 +90,8 @@ impl Core {
             return Err(Corruption::Damaged("the end of the journal of leases is lost".to_owned()));
         }
         let published = RwLock::new(Published { index, head, membership, leases, added });
-        Ok(Core { engine, published, progress: Mutex::new(progress), journal: Mutex::new(journal) })
+        let recent = Mutex::default();
+        Ok(Core { engine, published, recent, progress: Mutex::new(progress), journal: Mutex::new(journal) })
     }
 
     pub fn read(&self) -> RwLockReadGuard<'_, Published> {
@@ -107,6 +110,11 @@ impl Core {
     /// Only the writer touches it.
     pub fn journal(&self) -> MutexGuard<'_, Journal> {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Held for moments only.
+    pub fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The revision that a read sees (0 asks for the newest), and where the state stands at that instant.
@@ -128,7 +136,8 @@ impl Core {
         id: RecordId,
         revision: Revision,
     ) -> Result<Record, ReadError> {
-        if let Some(record) = records.find(id)? {
+        let recent = self.recent().get(id);
+        if let Some(record) = recent.map_or_else(|| records.find(id), |record| Ok(Some(record)))? {
             return Ok(record);
         }
         self.read().check_readable(revision)?;
@@ -280,6 +289,13 @@ impl<'a> Walk<'a> {
     /// Visits [`CHUNK_KEYS`] keys under the lock. Their bytes are copied into one buffer, which the items
     /// share.
     fn visit(&mut self) -> Result<Vec<Item>, ReadError> {
+        if let (Some(key), None) = (self.keys.single(), &self.after) {
+            self.done = true;
+            let published = self.core.read();
+            published.check_readable(self.revision)?;
+            let entry = published.index.at(key, self.revision);
+            return Ok(entry.map(|entry| Item { key: key.clone(), entry }).into_iter().collect());
+        }
         let mut buffer = Vec::new();
         let mut found = Vec::new();
         let mut visited = 0;

@@ -137,6 +137,11 @@ impl Index {
         self.keys.get(key)?.newest().filter(|entry| !entry.tombstone).copied()
     }
 
+    /// What a key was at a revision, unless it did not exist then.
+    pub fn at(&self, key: &[u8], revision: Revision) -> Option<Entry> {
+        self.keys.get(key)?.at(revision).filter(|entry| !entry.tombstone).copied()
+    }
+
     /// Keys of `keys` behind `after`, with what each was at `revision`: `None` if it did not exist then.
     pub fn range<'a>(
         &'a self,

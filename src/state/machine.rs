@@ -173,6 +173,9 @@ impl StateMachine {
             }
             published.leases = batch.leases.clone();
         }
+        let mut recent = self.core.recent();
+        batch.new_records().for_each(|record| recent.add(record.clone()));
+        drop(recent);
         let leases = batch.lease_changes().iter().filter_map(LeaseChange::of).collect();
         Ok(Committed { leases, events: batch.into_events() })
     }

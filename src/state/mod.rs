@@ -60,6 +60,7 @@ mod machine;
 mod overlay;
 mod range;
 mod reader;
+mod recent;
 pub mod snapshot;
 mod stored;
 mod tally;

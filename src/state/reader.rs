@@ -228,7 +228,14 @@ fn select(core: &Core, range: &Range, revision: Revision, room: Room) -> Result<
             selection.offer(Found::published(key, entry), value.as_ref());
         }
     }
-    selection.finish(|found| core.record(&mut records, found.entry.id(), revision))
+    let by_key = range.keys.single().is_some();
+    selection.finish(|found| {
+        let record = core.record(&mut records, found.entry.id(), revision)?;
+        if by_key {
+            core.recent().add_copy(&record);
+        }
+        Ok(record)
+    })
 }
 
 fn page(
