@@ -29,7 +29,8 @@ impl Inner {
                 if !request_id.is_empty() {
                     debug!(%request_id, leader = id, by_lease, "asking the leader for a read index");
                 }
-                self.ask_read_index(id, &peer, (by_lease, request_id)).await
+                // In a box of its own: the future of a local read need not have room for it.
+                Box::pin(self.ask_read_index(id, &peer, (by_lease, request_id))).await
             }
             Leader::Unknown => Err(Error::NoLeader),
         }

@@ -81,14 +81,11 @@ impl Inner {
                 let round = self.round(call).await?;
                 Ok(Permission::new(level, Mechanism::ReadIndex, Some(round.index)))
             }
-            Level::Log => {
-                let request_id = call.request_id.clone();
-                let marker = Command { request_id, ..Command::from(Operation::Marker) };
-                let marker = self.propose(marker, call).await?;
-                Ok(Permission::new(level, Mechanism::LogEntry, Some(marker.log_index)))
-            }
-            Level::Lease => self.by_lease(level, call).await,
-            Level::LeaseOrIndex => match self.by_lease(level, call).await {
+            // The larger futures are in boxes of their own: what is copied for each read is as large as the
+            // largest of its branches.
+            Level::Log => Box::pin(self.by_entry(call)).await,
+            Level::Lease => Box::pin(self.by_lease(level, call)).await,
+            Level::LeaseOrIndex => match Box::pin(self.by_lease(level, call)).await {
                 Err(Error::LeaseExpired) => {
                     let round = self.round(call).await?;
                     let fallen_back = Permission::new(level, Mechanism::ReadIndex, Some(round.index));
@@ -103,7 +100,7 @@ impl Inner {
                     _ => Err(self.not_leader()),
                 }
             }
-            Level::Bounded { max_age } => self.by_certificate(max_age, call).await,
+            Level::Bounded { max_age } => Box::pin(self.by_certificate(max_age, call)).await,
             Level::Session { min_revision } => {
                 self.recovered()?;
                 self.reached(min_revision, call).await?;
@@ -114,6 +111,14 @@ impl Inner {
                 Ok(Permission::new(level, Mechanism::Local, None))
             }
         }
+    }
+
+    /// By an entry of the log, once it is committed.
+    async fn by_entry(&self, call: &Call) -> Result<Permission, Error> {
+        let request_id = call.request_id.clone();
+        let marker = Command { request_id, ..Command::from(Operation::Marker) };
+        let marker = self.propose(marker, call).await?;
+        Ok(Permission::new(Level::Log, Mechanism::LogEntry, Some(marker.log_index)))
     }
 
     /// A quorum round that begins after now; a new leader is waited for.

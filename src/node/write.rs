@@ -48,7 +48,8 @@ impl Inner {
         loop {
             let attempt = match self.leader() {
                 Leader::Me => self.propose_here(proposal.clone(), call).await,
-                Leader::Other(id, peer) => self.forward(id, &peer, &proposal, call).await,
+                // In a box of its own: the future of a write at the leader need not have room for it.
+                Leader::Other(id, peer) => Box::pin(self.forward(id, &peer, &proposal, call)).await,
                 Leader::Unknown => Err(Attempt::NotAppended(Error::NoLeader)),
             };
             match attempt {

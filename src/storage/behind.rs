@@ -1,14 +1,14 @@
-//! An engine behind a queue in memory: a write returns once readers see it, and reaches the engine below later,
-//! with what came after it.
+//! An engine behind a queue in memory: a write returns once readers see it, and reaches the engine below
+//! later, with what came after it.
 //!
-//! Apply then never waits for the engine, and pays its cost once for many batches: the head, which every batch
-//! rewrites, is written once for all of them. (sled alone took 0.5 ms and a dozen wake-ups of its threads for a
-//! batch of one put: docs/performance.md.) What is lost when the process dies is a suffix of the batches, as
-//! with the engine below, which is no durability boundary either (see the module above).
+//! Apply then never waits for the engine, and pays its cost once for many batches: the head, which every
+//! batch rewrites, is written once for all of them. (sled alone took 0.5 ms and a dozen wake-ups of its
+//! threads for a batch of one put: docs/performance.md.) What is lost when the process dies is a suffix of
+//! the batches, as with the engine below, which is no durability boundary either (see the module above).
 //!
-//! Model: batches are gathered in the *open* layer; a layer that is full is closed and waits in the queue; the
-//! writer takes the oldest and writes it as one batch. A read looks into the layers, newest first, and then
-//! below. A layer leaves the queue after it is written, so that a reader finds each pair in one of both.
+//! Model: batches are gathered in the *open* layer; a layer that is full is closed and waits in the queue;
+//! the writer takes the oldest and writes it as one batch. A read looks into the layers, newest first, and
+//! then below. A layer leaves the queue after it is written, so that a reader finds each pair in one of both.
 //!
 //! Layers hold no deletions: a batch with one waits until all before it are written, and is written at once.
 //! Compaction deletes, beside apply; apply itself hardly ever.
@@ -164,7 +164,7 @@ impl Shared {
         self.wake.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn sleep<'a>(&self, wake: MutexGuard<'a, Wake>, most: Option<Duration>) -> MutexGuard<'a, Wake> {
+    fn wait<'a>(&self, wake: MutexGuard<'a, Wake>, most: Option<Duration>) -> MutexGuard<'a, Wake> {
         match most {
             None => self.changed.wait(wake).unwrap_or_else(PoisonError::into_inner),
             Some(most) => self.changed.wait_timeout(wake, most).unwrap_or_else(PoisonError::into_inner).0,
@@ -177,10 +177,10 @@ impl Shared {
             let stop = {
                 let mut wake = self.wake();
                 while wake.bytes == 0 && !wake.stop {
-                    wake = self.sleep(wake, None);
+                    wake = self.wait(wake, None);
                 }
                 if !wake.full && !wake.stop {
-                    wake = self.sleep(wake, Some(PATIENCE));
+                    wake = self.wait(wake, Some(PATIENCE));
                 }
                 wake.stop
             };
@@ -243,7 +243,7 @@ impl Shared {
             match &wake.failed {
                 Some(failure) => return Err(failure.error()),
                 None if wake.bytes > 0 && wake.bytes + bytes > WAITING_BYTES_MAX => {
-                    wake = self.sleep(wake, None);
+                    wake = self.wait(wake, None);
                 }
                 None => break,
             }

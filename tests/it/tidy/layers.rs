@@ -37,7 +37,7 @@ const ALLOWED: &[Row] = &[
     // `recipes` for the traits whose methods the client calls, and for locks; `pb` for a member's status.
     ("torture", &["client", "check", "env", "recipes", "pb"]),
     // `recipes` for the same; `pb` for plain gRPC calls, and for a server that does nothing.
-    ("bench", &["client", "recipes", "pb"]),
+    ("bench", &["client", "recipes", "pb", "env"]),
     ("server", &["api", "node", "config", "telemetry"]),
     // `recipes` for the trait `KvApi`, whose methods the client calls; `pb` for a member's status, which
     // the client hands out as it came.
