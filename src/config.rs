@@ -54,7 +54,8 @@ pub struct Config {
     /// The Raft log's implementation. Fixed when the directory is created.
     pub log_store: LogStoreKind,
 
-    /// Between a leader's heartbeats. At least twice the slowest sync of the log (hazard H6).
+    /// Between a leader's heartbeats. Longer than a round trip between members, since a heartbeat that is not
+    /// answered within it is lost; at least twice the slowest sync of the log (hazard H6).
     #[serde(with = "humantime_serde")]
     pub heartbeat: Duration,
     /// A follower that heard nothing for `election_timeout_max`, which its leader's lease may last, and then

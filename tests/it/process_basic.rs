@@ -283,7 +283,8 @@ async fn a_member_asked_to_end_hands_over_and_ends_well() {
 #[tokio::test(flavor = "multi_thread")]
 async fn slow_links_slow_writes_down_but_nothing_else() {
     let cluster = Cluster::start(Spec { proxied: true, ..Spec::default() }).await;
-    let delay = Duration::from_millis(40);
+    // There and back it must be shorter than a heartbeat interval.
+    let delay = Duration::from_millis(15);
     let network = cluster.network();
     network.impose(network.between_members(), Trouble::Delay(delay));
     let node = cluster.node(cluster.leader().await);

@@ -212,6 +212,8 @@ fn meddled_reader() -> StateReader {
     let engine = Arc::new(MeddledEngine::default());
     let mut machine = StateMachine::open(engine.clone()).expect("opens");
     apply(&mut machine, &write_all(0));
+    // What was written lately would be read from memory.
+    let mut machine = StateMachine::open(engine.clone()).expect("opens again");
     let reader = machine.reader();
     let meddle = move || {
         let revision = apply(&mut machine, &write_all(1)).revision;
