@@ -10,7 +10,7 @@ SHCHECK := $(shell command -v shellcheck 2>/dev/null)
 
 .DEFAULT_GOAL := help
 .PHONY: help deps build check fix test sim sweep mutants chaos torture contrast demo examples cluster clean-cluster powercut \
-	million bench bench-etcd
+	million bench bench-etcd bench-check failover growth soak
 
 help: ## Show the tasks
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -99,6 +99,21 @@ million: build ## Load a million keys, restart a member, print times, memory and
 
 bench: build ## Measure a local cluster of three, each workload briefly: make bench [ARGS='--clients 256']
 	@scripts/bench.sh $(ARGS)
+
+bench-check: build ## Processor time per operation, against a server that does nothing and what was recorded
+	scripts/measure.py check
+
+failover: build ## How long writes stop when the leader is killed, and when it is asked to end
+	scripts/measure.py failover --signal KILL
+	scripts/measure.py failover --signal TERM
+
+growth: build ## Cost by keys, sizes, clients, watchers; puts beside snapshots, compaction, a catch-up; cold paths
+	scripts/measure.py growth $(ARGS)
+	scripts/measure.py beside
+	scripts/measure.py cold
+
+soak: build ## Full load with periodic compaction: make soak MINUTES=30
+	scripts/measure.py soak --minutes $(or $(MINUTES),30)
 
 bench-etcd: build ## The same load on etcd and Quorate, in turns, and their ratios: make bench-etcd [ARGS=--quick]
 	@scripts/bench-etcd.sh $(ARGS)

@@ -91,7 +91,8 @@ pub struct ConfigFlags {
 #[derive(Debug, Default, Args, Serialize)]
 #[command(next_help_heading = "Timing")]
 struct TimingFlags {
-    /// Between a leader's heartbeats; longer than a round trip between members, and at least twice the log's slowest sync. Default: 50ms.
+    /// Between a leader's heartbeats; longer than a round trip between members, and at least twice the log's
+    /// slowest sync. Default: 50ms.
     #[arg(long, env = "QUORATE_HEARTBEAT", value_parser = parse_duration, value_name = "TIME")]
     #[serde(skip_serializing_if = "Option::is_none", with = "humantime_serde::option")]
     heartbeat: Option<Duration>,

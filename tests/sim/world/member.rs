@@ -40,6 +40,8 @@ pub struct Member {
     pub disk: Arc<SimDisk>,
     pub clock: Arc<SimClock>,
     nodes: u64,
+    /// Its timings: of every second seed those of a cluster that is spread wide.
+    wide: bool,
     dir: PathBuf,
     world: OnceLock<Weak<World>>,
     state: Mutex<State>,
@@ -69,6 +71,7 @@ impl Member {
             disk: Arc::new(SimDisk::new(seed ^ (id << 32))),
             clock: Arc::default(),
             nodes,
+            wide: seed.is_multiple_of(2),
             dir: dir.join(id.to_string()),
             world: OnceLock::new(),
             state: Mutex::default(),
@@ -139,7 +142,7 @@ impl Member {
     /// Its configuration: thresholds are tiny, so that snapshots and purges happen all the time.
     fn config(&self) -> Config {
         let addr = |id: u64| MemberAddr { peer: format!("n{id}:7501"), client: client_addr(id) };
-        let default = Config::default();
+        let default = self.timings();
         Config {
             id: self.id,
             data_dir: self.dir.clone(),
@@ -149,6 +152,19 @@ impl Member {
             free_bytes_min: 1,
             certificate_interval: Duration::from_millis(400),
             election_timeout_max: self.state().promise.unwrap_or(default.election_timeout_max),
+            ..default
+        }
+    }
+
+    fn timings(&self) -> Config {
+        let default = Config::default();
+        if !self.wide {
+            return default;
+        }
+        Config {
+            heartbeat: Duration::from_millis(100),
+            election_timeout_min: Duration::from_millis(500),
+            election_timeout_max: Duration::from_millis(1000),
             ..default
         }
     }
