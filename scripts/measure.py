@@ -91,7 +91,7 @@ class Cluster:
         for member in self.run("status", check=False) or []:
             if member.get("role") == "leader":
                 return member["id"], member["term"], member["revision"]
-        return None, 0, 0
+        sys.exit("error: nobody leads")
 
     def disk(self):
         files = [f for f in (self.dir / "c").rglob("*") if f.is_file() and "/data/" in str(f)]
@@ -267,7 +267,7 @@ def ratios():
                                 "eventual": ["get", "--consistency", "eventual", "--route", "leader"]}.items():
                 run = cluster.measured(*words, "--plain", "--against-noop", "--duration", "3s", "--warmup", "1s")
                 found[name] = min(found.get(name, 1e9), run["ratios"]["server_cpu"])
-                say(f"turn {turn + 1}: {name} costs {run['ratio']['server_cpu']:.2f} times what nothing does")
+                say(f"turn {turn + 1}: {name} costs {run['ratios']['server_cpu']:.2f} times what nothing does")
     return found
 
 

@@ -61,10 +61,12 @@ pub struct Api {
 /// The services of `node`.
 pub async fn services(node: &Node) -> Api {
     let bytes_max = node.limits().request_bytes_max;
+    // A message of a pipeline holds many requests.
+    let kv_bytes_max = bytes_max.max(pipeline::REQUEST_BYTES_MIN);
     let (health, health_service) = Health::new().await;
     let routes = Routes::new(health_service)
         .add_service(
-            kv_server::KvServer::new(kv::Service::new(node.clone())).max_decoding_message_size(bytes_max),
+            kv_server::KvServer::new(kv::Service::new(node.clone())).max_decoding_message_size(kv_bytes_max),
         )
         .add_service(
             lease_server::LeaseServer::new(lease::Service::new(node.clone()))

@@ -27,7 +27,7 @@ use prost::Message;
 use tokio::{
     sync::mpsc,
     task::{unconstrained, yield_now},
-    time::sleep,
+    time::{Instant, sleep},
 };
 use tokio_util::task::AbortOnDropHandle;
 use tonic::Status;
@@ -59,6 +59,16 @@ const MESSAGE_BYTES_MAX: usize = 256 << 10;
 /// Answers that are enough for a message: more wait until it is taken.
 const MESSAGE_ANSWERS_MAX: usize = 256;
 
+/// Bytes that a member takes as one message at least, however small its limit for a request.
+pub(super) const REQUEST_BYTES_MIN: usize = 64 << 10;
+
+/// Calls of one message. More are refused: each takes far more memory than an empty one's two bytes.
+const MESSAGE_CALLS_MAX: usize = 16 << 10;
+
+/// Reads of many keys, and transactions, of one stream that are under way at once: each may answer with
+/// megabytes. What comes behind one more waits, too.
+const LARGE_MAX: usize = 16;
+
 /// On a member that stops, a stream ends after so long without a call: until then calls are told that it
 /// stops.
 const QUIET: Duration = Duration::from_millis(100);
@@ -74,7 +84,8 @@ pub(super) fn responses(
 ) -> Responses {
     let (sender, receiver) = mpsc::channel(1);
     let calls = Calls::new(requests.boxed(), stream.clone());
-    let serving = serve(calls, move |call| answer(&service, &stream, call), (sender, stopping));
+    let begin = move |call, arrived| answer(&service, &stream, (call, arrived));
+    let serving = serve(calls, begin, (sender, stopping));
     // Between two waits it does no more than a message's worth: no budget need cut its batches short.
     taken(receiver, AbortOnDropHandle::new(tokio::spawn(unconstrained(serving))))
 }
@@ -97,14 +108,14 @@ fn taken(
     .boxed()
 }
 
-/// Executes one call, which begins now.
+/// Executes one call, which has arrived then.
 fn answer(
     service: &kv::Service,
     stream: &Call,
-    call: v1::PipelineCall,
+    (call, arrived): (v1::PipelineCall, Instant),
 ) -> impl Future<Output = v1::PipelineAnswer> + Send + use<> {
     let v1::PipelineCall { id, request_id, timeout_ms, request } = call;
-    let part = stream.part(&Part { id, request_id: &request_id, timeout_ms });
+    let part = stream.part(&Part { id, request_id: &request_id, timeout_ms }, arrived);
     let part = part.map_err(|error| stream.failure(&error));
     let service = service.clone();
     async move {
@@ -146,7 +157,7 @@ type Ends<S> = (mpsc::Sender<Result<v1::PipelineResponse, Status>>, S);
 /// Works for a stream to its end. `begin` begins a call.
 async fn serve<M, F>(
     mut calls: Calls<M>,
-    begin: impl Fn(v1::PipelineCall) -> F,
+    begin: impl Fn(v1::PipelineCall, Instant) -> F,
     (sender, stopping): Ends<impl Future<Output = ()>>,
 ) where
     M: Stream<Item = Result<v1::PipelineRequest, Status>> + Unpin,
@@ -156,7 +167,7 @@ async fn serve<M, F>(
     let mut running = FuturesUnordered::new();
     while !calls.are_over() {
         while let Some(call) = calls.next_call() {
-            running.push(begin(call));
+            running.push(begin(call, calls.arrived));
         }
         let happening = tokio::select! {
             biased;
@@ -167,10 +178,11 @@ async fn serve<M, F>(
             () = &mut stopping, if !calls.stopping => Happening::Stopping,
             () = async { sleep(QUIET).await }, if calls.stopping && calls.are_idle() => Happening::Quiet,
         };
-        let done = matches!(happening, Happening::Done(_));
+        let more = matches!(happening, Happening::Done(_) | Happening::Message(_));
         calls.handle(happening);
-        if done {
-            // Whoever ended these calls may be about to end more, and needs this thread for it.
+        if more {
+            // Whoever ended these calls may be about to end more, and needs this thread for it; and messages may
+            // come without end.
             yield_now().await;
         }
     }
@@ -195,17 +207,44 @@ fn sent<M>(
 }
 
 /// All that is done by now, at least one; a message's worth at most.
-async fn ended<F: Future>(running: &mut FuturesUnordered<F>) -> Vec<F::Output> {
+async fn ended<F>(running: &mut FuturesUnordered<F>) -> Vec<v1::PipelineAnswer>
+where
+    F: Future<Output = v1::PipelineAnswer>,
+{
     poll_fn(|cx| {
-        let mut done = Vec::new();
+        let (mut done, mut bytes) = (Vec::new(), 0);
         while done.len() < MESSAGE_ANSWERS_MAX
+            && bytes < MESSAGE_BYTES_MAX
             && let Poll::Ready(Some(answer)) = Pin::new(&mut *running).poll_next(cx)
         {
+            bytes += answer.encoded_len();
             done.push(answer);
         }
         if done.is_empty() { Poll::Pending } else { Poll::Ready(done) }
     })
     .await
+}
+
+/// Whether a call may answer with more than one pair.
+fn is_large(call: &v1::PipelineCall) -> bool {
+    use v1::{keys::Of, op::Op};
+    let many = |keys: &Option<v1::Keys>| {
+        keys.as_ref().is_some_and(|keys| matches!(keys.of, Some(Of::Prefix(_) | Of::Interval(_))))
+    };
+    let answers_little = |op: &v1::Op| match &op.op {
+        Some(Op::Put(put)) => !put.prev_kv,
+        Some(Op::Delete(delete)) => !delete.prev_kv,
+        Some(Op::Range(_) | Op::Txn(_)) => false,
+        None => true,
+    };
+    match &call.request {
+        Some(Request::Range(range)) => range.query.as_ref().is_some_and(|query| many(&query.keys)),
+        Some(Request::Txn(txn)) => {
+            txn.txn.as_ref().is_some_and(|txn| !txn.then_ops.iter().chain(&txn.else_ops).all(answers_little))
+        }
+        Some(Request::Delete(delete)) => delete.prev_kv,
+        Some(Request::Put(_)) | None => false,
+    }
 }
 
 /// The calls of one stream.
@@ -216,8 +255,12 @@ struct Calls<M> {
     listening: bool,
     /// Of the last message, not yet begun.
     waiting: vec::IntoIter<v1::PipelineCall>,
+    /// When that message came.
+    arrived: Instant,
     /// The ids of those that are under way.
     open: HashSet<u64>,
+    /// Those of them whose answers may be large.
+    large: HashSet<u64>,
     /// Made and not yet taken, with their bytes.
     ready: VecDeque<(v1::PipelineAnswer, usize)>,
     ready_bytes: usize,
@@ -234,7 +277,9 @@ impl<M> Calls<M> {
             stream,
             listening: true,
             waiting: Vec::new().into_iter(),
+            arrived: Instant::now(),
             open: HashSet::new(),
+            large: HashSet::new(),
             ready: VecDeque::new(),
             ready_bytes: 0,
             stopping: false,
@@ -245,7 +290,7 @@ impl<M> Calls<M> {
 
     fn handle(&mut self, happening: Happening) {
         match happening {
-            Happening::Message(Some(Ok(message))) => self.waiting = message.calls.into_iter(),
+            Happening::Message(Some(Ok(message))) => self.take(message),
             Happening::Message(Some(Err(status))) => {
                 let told = refusal::translate(&status).map(|error| self.stream.status(&error));
                 self.end_with(told.unwrap_or(status));
@@ -258,13 +303,25 @@ impl<M> Calls<M> {
         }
     }
 
+    fn take(&mut self, message: v1::PipelineRequest) {
+        self.arrived = Instant::now();
+        let (limit, actual) = (MESSAGE_CALLS_MAX as u64, message.calls.len() as u64);
+        if actual > limit {
+            let what = "the calls of a pipeline's message".to_owned();
+            return self.end_with(self.stream.status(&Error::TooLarge { what, limit, actual }));
+        }
+        self.waiting = message.calls.into_iter();
+    }
+
     /// The next call that may begin.
     fn next_call(&mut self) -> Option<v1::PipelineCall> {
-        if !self.has_room() {
+        let is_large = is_large(self.waiting.as_slice().first()?);
+        if !self.has_room() || is_large && self.large.len() >= LARGE_MAX {
             return None;
         }
         let call = self.waiting.next()?;
         if self.open.insert(call.id) {
+            self.large.extend(is_large.then_some(call.id));
             return Some(call);
         }
         // An answer with this id could be taken for that of the other call.
@@ -283,6 +340,7 @@ impl<M> Calls<M> {
 
     fn done(&mut self, answer: v1::PipelineAnswer) {
         self.open.remove(&answer.id);
+        self.large.remove(&answer.id);
         let bytes = answer.encoded_len();
         self.ready_bytes += bytes;
         self.ready.push_back((answer, bytes));
@@ -355,7 +413,7 @@ mod tests {
     ) -> Responses {
         let (sender, receiver) = mpsc::channel(1);
         let places = places.clone();
-        let begin = move |call: v1::PipelineCall| {
+        let begin = move |call: v1::PipelineCall, _| {
             let places = places.clone();
             async move {
                 let _place = places.acquire().await;
@@ -418,7 +476,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stream_without_calls_ends_when_the_member_stops() {
         let (sender, receiver) = mpsc::channel(1);
-        let begin = |_| std::future::pending::<v1::PipelineAnswer>();
+        let begin = |_, _| std::future::pending::<v1::PipelineAnswer>();
         let calls = Calls::new(stream::pending(), call());
         let serving = serve(calls, begin, (sender, std::future::ready(())));
         let responses = taken(receiver, AbortOnDropHandle::new(tokio::spawn(serving)));

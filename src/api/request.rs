@@ -107,11 +107,11 @@ impl Call {
         CallOptions { timeout, request_id: Some(self.request_id.clone()), ..CallOptions::default() }
     }
 
-    /// One of many calls on a stream, which begins now: with an id and a deadline of its own.
+    /// One of many calls on a stream: with an id and a deadline of its own, which counts from `arrived` on.
     ///
     /// # Errors
     /// The id cannot be used.
-    pub(super) fn part(&self, part: &Part) -> Result<Call, Error> {
+    pub(super) fn part(&self, part: &Part, arrived: Instant) -> Result<Call, Error> {
         let request_id = match part.request_id {
             "" => {
                 let stream = &self.request_id[..self.request_id.len().min(STREAM_ID_BYTES_MAX)];
@@ -123,7 +123,7 @@ impl Call {
             0 => self.timeouts.default.min(self.timeouts.max),
             asked => deadline::budget(Duration::from_millis(asked), self.timeouts.max),
         };
-        let end = Instant::now() + timeout;
+        let end = arrived + timeout;
         let deadline = self.own_deadline.map_or(end, |own| own.min(end));
         Ok(Call { request_id, deadline, ..*self })
     }
@@ -443,18 +443,21 @@ mod tests {
         let stream = Call { request_id: "s".repeat(REQUEST_ID_BYTES_MAX), ..endless() };
         let part = |request_id, timeout_ms| Part { id: u64::MAX, request_id, timeout_ms };
         let left = |stream: &Call, timeout_ms| {
-            let call = stream.part(&part("", timeout_ms)).expect("a call");
+            let call = stream.part(&part("", timeout_ms), Instant::now()).expect("a call");
             (call.deadline - Instant::now()).as_millis()
         };
-        let made = stream.part(&part("", 0)).expect("a call");
+        let made = stream.part(&part("", 0), Instant::now()).expect("a call");
         assert_eq!(made.id().len(), REQUEST_ID_BYTES_MAX);
         assert!(made.id().ends_with("s/18446744073709551615"), "{}", made.id());
-        assert_eq!(stream.part(&part("own", 0)).expect("a call").id(), "own");
+        assert_eq!(stream.part(&part("own", 0), Instant::now()).expect("a call").id(), "own");
         assert!(
-            matches!(stream.part(&part("two words", 0)), Err(Error::Invalid(why)) if why.contains("_id"))
+            matches!(stream.part(&part("two words", 0), Instant::now()), Err(Error::Invalid(why)) if why.contains("_id"))
         );
         let long = "x".repeat(65);
-        assert!(matches!(stream.part(&part(&long, 0)), Err(Error::TooLarge { actual: 65, .. })));
+        assert!(matches!(
+            stream.part(&part(&long, 0), Instant::now()),
+            Err(Error::TooLarge { actual: 65, .. })
+        ));
         assert_eq!([0, 1000, u64::MAX].map(|asked| left(&stream, asked)), [5000, 950, 60_000]);
         let own_deadline = Some(Instant::now() + Duration::from_secs(1));
         let bounded = Call { own_deadline, ..stream };

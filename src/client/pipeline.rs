@@ -42,7 +42,7 @@ const QUEUED_MAX: usize = 1024;
 /// Larger requests go as calls of their own: they would hold up the others, and save nothing.
 const CALL_BYTES_MAX: usize = 16 << 10;
 
-/// Bytes of one message: well below what any member takes at once.
+/// Bytes of one message: less than what any member takes at once, however small its limit for a request.
 const MESSAGE_BYTES_MAX: usize = 32 << 10;
 
 /// What a call adds to its request, at most: id, request id, timeout, tags and lengths.

@@ -11,6 +11,8 @@ use crate::{env::blocking, error::Error, types::NodeId};
 
 /// Of the time that a shutdown may take, what is kept for its end: stopping Raft and syncing.
 const END_SHARE: u32 = 4;
+/// For so long at least it is waited for a successor.
+const HAND_OVER_MIN: Duration = Duration::from_secs(1);
 /// Between two looks at whether requests are still under way.
 const POLL: Duration = Duration::from_millis(5);
 
@@ -59,11 +61,16 @@ impl Inner {
         if !matches!(self.leader(), Leader::Me) {
             return Err(self.not_leader());
         }
-        self.hand_over(Instant::now() + self.config.election_timeout_max).await?;
+        self.hand_over(Instant::now() + self.hand_over_time()).await?;
         match self.leader() {
             Leader::Other(id, _) => Ok(id),
             Leader::Me | Leader::Unknown => Err(Error::NoLeader),
         }
+    }
+
+    /// An election timeout, but no less than a few syncs may take.
+    fn hand_over_time(&self) -> Duration {
+        self.config.election_timeout_max.max(HAND_OVER_MIN)
     }
 
     /// Hands leadership to the voter that is furthest, and waits until somebody else leads. openraft refuses
@@ -73,7 +80,7 @@ impl Inner {
         info!(successor, "handing leadership over");
         let handed = self.raft.trigger().transfer_leader(successor).await;
         handed.map_err(|error| Error::Stopped(error.to_string()))?;
-        let until = deadline.min(Instant::now() + self.config.election_timeout_max);
+        let until = deadline.min(Instant::now() + self.hand_over_time());
         let mut changes = self.leadership_changes();
         while Instant::now() < until && !matches!(self.leader(), Leader::Other(..)) {
             changes.next(until).await;

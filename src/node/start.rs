@@ -131,6 +131,7 @@ impl Starting {
             me: self.config.id,
             snapshots: ground.snapshots.clone(),
             promises: promises.clone(),
+            append_timeout: self.config.election_timeout_max,
         };
         // Written down before Raft can promise anything.
         let guard = self.vote_guard(pristine, self.founding.promise()?);

@@ -1,5 +1,7 @@
 //! The way of a write: checked, admitted, proposed here or forwarded once to the leader.
 
+use std::time::Duration;
+
 use openraft::errors::{ClientWriteError, ForwardReason, RaftError};
 use tokio::time::Instant;
 use tracing::debug;
@@ -11,6 +13,9 @@ use crate::{
     state::{self, Applied, Command, Operation, Outcome},
     types::{NodeId, Op, Txn},
 };
+
+/// For so long at least a call waits for a leader: an election waits for disks, which no timeout makes faster.
+const LEADER_PATIENCE_MIN: Duration = Duration::from_secs(3);
 
 /// What became of an attempt that did not succeed.
 pub enum Attempt {
@@ -68,9 +73,10 @@ impl Inner {
         }
     }
 
-    /// Until when a call waits for a leader: three elections, if its deadline allows.
+    /// Until when a call waits for a leader: some elections, if its deadline allows.
     pub fn leader_patience(&self, call: &Call) -> Instant {
-        call.deadline.min(Instant::now() + self.config.election_timeout_max * 3)
+        let elections = (self.config.election_timeout_max * 3).max(LEADER_PATIENCE_MIN);
+        call.deadline.min(Instant::now() + elections)
     }
 
     /// As the leader, or not at all.
@@ -90,7 +96,9 @@ impl Inner {
 
     /// Proposes on behalf of a follower: here or not at all.
     pub async fn propose_forwarded(&self, encoded: bytes::Bytes, call: &Call) -> Result<Applied, Error> {
-        let proposal = Proposal::decode(encoded).map_err(|error| Error::Invalid(error.to_string()))?;
+        // Copied: it is a part of the message that it came in.
+        let proposal = Proposal::decode(bytes::Bytes::copy_from_slice(&encoded))
+            .map_err(|error| Error::Invalid(error.to_string()))?;
         state::validate_command(proposal.command(), &self.config.limits)?;
         let _place = self.admission.write()?;
         if !matches!(self.leader(), Leader::Me) {

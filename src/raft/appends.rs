@@ -5,7 +5,7 @@
 
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Status, Streaming};
+use tonic::{Code, Status, Streaming};
 
 use super::links::Link;
 use crate::pb::internal as pb;
@@ -26,7 +26,7 @@ impl Appends {
     /// it: no later request can get the answer.
     ///
     /// A stream that breaks may have been broken for long (the member restarted): the request is sent once
-    /// more on a new one. To append the same twice is to append it once.
+    /// more on a new one. To append the same twice is to append it once. A refusal is an answer.
     ///
     /// # Errors
     /// The member cannot be reached, or refuses.
@@ -35,10 +35,11 @@ impl Appends {
         link: &Link,
         request: pb::AppendRequest,
     ) -> Result<pb::AppendReply, Status> {
-        if let Some(open) = self.open.take()
-            && let Ok(reply) = self.through(open, request.clone()).await
-        {
-            return Ok(reply);
+        if let Some(open) = self.open.take() {
+            match self.through(open, request.clone()).await {
+                Err(status) if status.code() != Code::InvalidArgument => {}
+                answered => return answered,
+            }
         }
         let (requests, stream) = mpsc::channel(1);
         // The stream's own request: an answer to its opening needs one.

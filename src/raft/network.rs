@@ -42,10 +42,6 @@ use super::{
 };
 use crate::{env::blocking, pb::internal as pb, types::NodeId};
 
-/// An append that is not answered for this long is given up. openraft would give it one heartbeat interval,
-/// which a slow sync exceeds (hazard H6); heartbeats themselves, which wait for no disk, keep that limit.
-const APPEND_PATIENCE: Duration = Duration::from_secs(1);
-
 /// Bytes of a snapshot in one message.
 const SNAPSHOT_CHUNK_BYTES: usize = 1 << 20;
 /// Chunks read ahead of the network.
@@ -68,6 +64,9 @@ pub struct Network {
     pub snapshots: Arc<SnapshotStore>,
     /// Where it is noted what the others promise.
     pub promises: Arc<Promises>,
+    /// How long an append may take. openraft would give it one heartbeat interval, which a slow sync exceeds
+    /// (hazard H6), and keeps to that for heartbeats.
+    pub append_timeout: Duration,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Network {
@@ -76,7 +75,8 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     async fn new_client(&mut self, target: NodeId, peer: &Peer) -> PeerNetwork {
         let link = self.links.to(target, &peer.peer_addr);
         let (snapshots, promises) = (self.snapshots.clone(), self.promises.clone());
-        PeerNetwork { me: self.me, target, link, appends: Appends::default(), snapshots, promises }
+        let (appends, append_timeout) = (Appends::default(), self.append_timeout);
+        PeerNetwork { me: self.me, target, link, appends, append_timeout, snapshots, promises }
     }
 }
 
@@ -86,6 +86,7 @@ pub struct PeerNetwork {
     target: NodeId,
     link: Result<Link, String>,
     appends: Appends,
+    append_timeout: Duration,
     snapshots: Arc<SnapshotStore>,
     promises: Arc<Promises>,
 }
@@ -149,7 +150,7 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
         rpc: AppendEntriesRequest<TypeConfig>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
-        let (link, sent, limit) = (self.link()?, Instant::now(), option.hard_ttl().max(APPEND_PATIENCE));
+        let (link, sent, limit) = (self.link()?, Instant::now(), option.hard_ttl().max(self.append_timeout));
         // Taken out, so that what is given up takes the stream with it.
         let mut appends = mem::take(&mut self.appends);
         let answer = self.within(RPCTypes::AppendEntries, limit, appends.exchange(&link, rpc.into()));

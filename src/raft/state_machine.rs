@@ -101,6 +101,7 @@ impl Applier {
         if !Mutant::ApplyBeforeDurable.is_on() {
             self.log.wait_durable(last.log_id()).await?;
         }
+        self.await_room().await?;
         let mut batch = self.machine.begin();
         let mut answers = Vec::with_capacity(chunk.len());
         for (entry, responder) in chunk {
@@ -115,6 +116,16 @@ impl Applier {
             responder.send(response);
         }
         Ok(())
+    }
+
+    /// Waits, off this thread, until the engine takes a batch without waiting.
+    async fn await_room(&self) -> io::Result<()> {
+        let engine = self.machine.engine();
+        if engine.has_room() {
+            return Ok(());
+        }
+        let made = blocking(move || engine.make_room()).await.map_err(io::Error::other)?;
+        made.map_err(io::Error::other)
     }
 
     fn apply_entry(
@@ -272,8 +283,9 @@ impl RaftStateMachine<TypeConfig> for Applier {
             let file = snapshots.publish(snapshot.path(), last.into())?;
             load_snapshot(&*home, &file)
         });
-        self.machine.replace(loaded.await.map_err(io::Error::other)??);
+        let former = self.machine.replace(loaded.await.map_err(io::Error::other)??);
         self.replaced();
+        blocking(move || drop(former)).await.map_err(io::Error::other)?;
         info!(last = %last, "installed a snapshot");
         Ok(())
     }

@@ -69,6 +69,11 @@ impl LeaseChange {
     }
 }
 
+/// A state that was replaced.
+pub struct Former {
+    _cores: [Arc<Core>; 2],
+}
+
 /// The replicated state machine. There is one per member, and it alone changes the state.
 pub struct StateMachine {
     shared: Arc<Shared>,
@@ -174,7 +179,7 @@ impl StateMachine {
             published.leases = batch.leases.clone();
         }
         let mut recent = self.core.recent();
-        batch.new_records().for_each(|record| recent.add(record.clone()));
+        batch.new_records().for_each(|record| recent.add_copy(record));
         drop(recent);
         let leases = batch.lease_changes().iter().filter_map(LeaseChange::of).collect();
         Ok(Committed { leases, events: batch.into_events() })
@@ -186,10 +191,12 @@ impl StateMachine {
     }
 
     /// Takes over another state, as loaded from a snapshot. Readers see it from one instant to the next;
-    /// reads that are under way finish on the former one.
-    pub fn replace(&mut self, new: StateMachine) {
-        self.core = new.core;
-        *self.shared.core.write().unwrap_or_else(PoisonError::into_inner) = self.core.clone();
+    /// reads that are under way finish on the former one. To drop what is returned may take long: the last
+    /// user of the former state closes and removes its engine.
+    pub fn replace(&mut self, new: StateMachine) -> Former {
+        let own = std::mem::replace(&mut self.core, new.core);
+        let mut shared = self.shared.core.write().unwrap_or_else(PoisonError::into_inner);
+        Former { _cores: [own, std::mem::replace(&mut *shared, self.core.clone())] }
     }
 
     /// The writes of a batch, but for its place in the log: by [`Mutant::AppliedApart`] alone.

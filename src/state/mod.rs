@@ -73,7 +73,7 @@ pub use self::{
     compaction::{Compactor, Step},
     history::{History, HistoryBounds},
     leases::MADE_IDS,
-    machine::{Committed, LeaseChange, StateMachine},
+    machine::{Committed, Former, LeaseChange, StateMachine},
     overlay::ApplyBatch,
     reader::{Hashed, LeaseRecord, Page, PageQuery, StateReader},
     snapshot::PinnedSnapshot,

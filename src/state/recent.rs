@@ -29,29 +29,24 @@ impl Recent {
         self.records.get(&id).cloned()
     }
 
-    /// Keeps a record whose key and value have a buffer of their own.
-    pub fn add(&mut self, record: Record) {
-        let (id, weight) = (record.entry.id(), weight(&record));
+    /// Keeps a copy of a record: its key and value are slices of a block, or of a whole command, which would
+    /// be kept with them.
+    pub fn add_copy(&mut self, record: &Record) {
+        let (id, weight) = (record.entry.id(), weight(record));
         if weight > WEIGHT_MAX || self.records.contains_key(&id) {
             return;
         }
+        let Record { entry, key, value } = record;
+        let buffer = Bytes::from([&key[..], &value[..]].concat());
+        let (key, value) = (buffer.slice(..key.len()), buffer.slice(key.len()..));
         self.bytes += weight;
         self.order.push_back(id);
-        self.records.insert(id, record);
+        self.records.insert(id, Record { entry: *entry, key, value });
         while self.bytes > BYTES_MAX
             && let Some(oldest) = self.order.pop_front()
         {
             self.bytes -= self.records.remove(&oldest).as_ref().map_or(0, self::weight);
         }
-    }
-
-    /// Keeps a copy of a record: its key and value are slices of a block, which would be kept whole.
-    pub fn add_copy(&mut self, Record { entry, key, value }: &Record) {
-        if self.records.contains_key(&entry.id()) {
-            return;
-        }
-        let buffer = Bytes::from([&key[..], &value[..]].concat());
-        self.add(Record { entry: *entry, key: buffer.slice(..key.len()), value: buffer.slice(key.len()..) });
     }
 }
 
@@ -76,7 +71,7 @@ mod tests {
     #[test]
     fn what_is_kept_is_bounded_and_the_oldest_goes() {
         let mut recent = Recent::default();
-        (1..=1000).for_each(|main| recent.add(record(main, 100 << 10)));
+        (1..=1000).for_each(|main| recent.add_copy(&record(main, 100 << 10)));
         assert!(recent.bytes <= BYTES_MAX && recent.records.len() == recent.order.len());
         assert_eq!((recent.get(id(1)), recent.get(id(1000))), (None, Some(record(1000, 100 << 10))));
     }
@@ -84,10 +79,10 @@ mod tests {
     #[test]
     fn a_large_record_pushes_nothing_out_and_a_second_copy_counts_once() {
         let mut recent = Recent::default();
-        recent.add(record(1, 10));
+        recent.add_copy(&record(1, 10));
         let bytes = recent.bytes;
         recent.add_copy(&record(1, 10));
-        recent.add(record(2, BYTES_MAX));
+        recent.add_copy(&record(2, BYTES_MAX));
         assert_eq!((recent.bytes, recent.order.len()), (bytes, 1));
         recent.add_copy(&record(3, 10));
         assert_eq!(recent.get(id(3)), Some(record(3, 10)));

@@ -11,12 +11,14 @@
 //! then below. A layer leaves the queue after it is written, so that a reader finds each pair in one of both.
 //!
 //! Layers hold no deletions: a batch with one waits until all before it are written, and is written at once.
-//! Compaction deletes, beside apply; apply itself hardly ever.
+//! Compaction deletes, beside apply; apply itself where the journal of leases and sessions is rewritten, once in a
+//! megabyte of it.
 
 use std::{
     collections::{BTreeMap, VecDeque},
     io,
     ops::Bound,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
     thread::{self, JoinHandle},
     time::Duration,
@@ -25,6 +27,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{Batch, Engine, EngineError, Pair};
+use crate::error::panic_text;
 
 /// Bytes of a layer when it is closed. The engine below writes it in one go, and lets nobody read meanwhile:
 /// some 500 µs.
@@ -184,9 +187,11 @@ impl Shared {
                 }
                 wake.stop
             };
-            // A failure is kept, for the next to write.
-            if self.drain().is_err() || stop {
-                return;
+            // A failure is kept, for the next to write; so is a panic.
+            match catch_unwind(AssertUnwindSafe(|| self.drain())) {
+                Ok(Ok(())) if !stop => {}
+                Ok(_) => return,
+                Err(panic) => return self.fail(&EngineError::Damaged(panic_text(&*panic).to_owned())),
             }
         }
     }
@@ -217,10 +222,13 @@ impl Shared {
 
     /// A failure is the last word: nothing is written behind it.
     fn write_below(&self, batch: &Batch) -> Result<(), EngineError> {
-        self.below.write(batch).inspect_err(|error| {
-            self.wake().failed = Some(Failure::of(error));
-            self.changed.notify_all();
-        })
+        self.below.write(batch).inspect_err(|error| self.fail(error))
+    }
+
+    fn fail(&self, error: &EngineError) {
+        tracing::error!(%error, "the state cannot be written");
+        self.wake().failed = Some(Failure::of(error));
+        self.changed.notify_all();
     }
 
     fn check(&self) -> Result<(), EngineError> {
@@ -236,8 +244,8 @@ impl Shared {
         self.changed.notify_all();
     }
 
-    /// Waits for room, and takes it.
-    fn take_room(&self, bytes: usize) -> Result<(), EngineError> {
+    /// Waits for room, and takes it. True: nothing else waits.
+    fn take_room(&self, bytes: usize) -> Result<bool, EngineError> {
         let mut wake = self.wake();
         loop {
             match &wake.failed {
@@ -249,7 +257,7 @@ impl Shared {
             }
         }
         wake.bytes += bytes;
-        Ok(())
+        Ok(wake.bytes == bytes)
     }
 
     fn write_at_once(&self, batch: &Batch) -> Result<(), EngineError> {
@@ -308,7 +316,7 @@ impl Engine for Behind {
 
     fn write(&self, batch: &Batch) -> Result<(), EngineError> {
         let Some(bytes) = size_of(batch) else { return self.shared.write_at_once(batch) };
-        self.shared.take_room(bytes)?;
+        let first = self.shared.take_room(bytes)?;
         let full = {
             let mut layers = self.shared.layers_mut();
             layers.open.bytes += bytes;
@@ -323,10 +331,18 @@ impl Engine for Behind {
         };
         let mut wake = self.shared.wake();
         wake.full |= full;
-        if full || wake.bytes == bytes {
+        if full || first {
             self.shared.changed.notify_all();
         }
         Ok(())
+    }
+
+    fn has_room(&self) -> bool {
+        self.shared.wake().bytes < WAITING_BYTES_MAX / 2
+    }
+
+    fn make_room(&self) -> Result<(), EngineError> {
+        self.shared.drain()
     }
 
     fn flush(&self) -> Result<(), EngineError> {

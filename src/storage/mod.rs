@@ -85,6 +85,16 @@ pub trait Engine: Send + Sync + 'static {
     /// prefix.
     fn write(&self, batch: &Batch) -> Result<(), EngineError>;
 
+    /// Whether a batch would be taken without waiting for what came before it.
+    fn has_room(&self) -> bool {
+        true
+    }
+
+    /// Waits until it would. Slow.
+    fn make_room(&self) -> Result<(), EngineError> {
+        Ok(())
+    }
+
     /// Hands what was written to the operating system: it survives the death of the process. Slow; not on the
     /// apply path.
     fn flush(&self) -> Result<(), EngineError>;

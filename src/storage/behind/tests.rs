@@ -13,6 +13,8 @@ struct Trial {
     map: MemoryEngine,
     held: AtomicBool,
     full: AtomicBool,
+    /// After so many batches it is full; 0: never.
+    full_after: AtomicUsize,
     batches: AtomicUsize,
 }
 
@@ -37,7 +39,9 @@ impl Engine for Trial {
         while self.held.load(Ordering::SeqCst) {
             thread::park_timeout(Duration::from_millis(1));
         }
-        if self.full.load(Ordering::SeqCst) {
+        let full_after = self.full_after.load(Ordering::SeqCst);
+        let spent = full_after > 0 && self.batches.load(Ordering::SeqCst) >= full_after;
+        if spent || self.full.load(Ordering::SeqCst) {
             let error = io::Error::from_raw_os_error(28);
             return Err(EngineError::Io { what: "write the state".into(), error });
         }
@@ -148,6 +152,17 @@ enum Step {
     Flush,
 }
 
+fn batch(ops: &[(u8, Option<u8>)]) -> Batch {
+    let mut batch = Batch::default();
+    for (key, value) in ops {
+        match value {
+            Some(value) => batch.put(vec![*key], vec![*value]),
+            None => batch.delete(vec![*key]),
+        }
+    }
+    batch
+}
+
 fn steps() -> impl Strategy<Value = Vec<Step>> {
     let write = prop::collection::vec((0u8..16, prop::option::weighted(0.9, any::<u8>())), 0..6);
     let step = prop_oneof![5 => write.prop_map(Step::Write), 1 => Just(Step::Flush)];
@@ -155,6 +170,32 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
+    /// Whatever is below when the process dies is what some first batches left.
+    #[test]
+    fn a_prefix_of_the_batches_is_below(steps in steps(), full_after in 1usize..6) {
+        let (below, engine) = behind();
+        below.full_after.store(full_after, Ordering::SeqCst);
+        let model = MemoryEngine::new();
+        let mut states = vec![all(&model)];
+        for step in &steps {
+            let written = match step {
+                Step::Flush => engine.flush(),
+                Step::Write(ops) => {
+                    let batch = batch(ops);
+                    model.write(&batch).unwrap();
+                    states.push(all(&model));
+                    engine.write(&batch)
+                }
+            };
+            prop_assert!(states.contains(&all(&below.map)));
+            if written.is_err() {
+                break;
+            }
+        }
+        drop(engine);
+        prop_assert!(states.contains(&all(&below.map)));
+    }
+
     /// After every step each read is what a map's would be.
     #[test]
     fn it_reads_like_a_map(steps in steps()) {
@@ -166,13 +207,7 @@ proptest! {
                     prop_assert_eq!(all(&model), all(&below.map));
                 }
                 Step::Write(ops) => {
-                    let mut batch = Batch::default();
-                    for (key, value) in ops {
-                        match value {
-                            Some(value) => batch.put(vec![key], vec![value]),
-                            None => batch.delete(vec![key]),
-                        }
-                    }
+                    let batch = batch(&ops);
                     model.write(&batch).unwrap();
                     engine.write(&batch).unwrap();
                 }

@@ -113,7 +113,8 @@ async fn h4_a_member_that_reaches_nobody_does_not_raise_its_term() {
     let snapshots = Arc::new(SnapshotStore::open(dir.path().join("none")).expect("a directory"));
     let network = || {
         let links = Links::new(1, 7, Env::real().net(), config.peer_dial.clone());
-        Network { links: Arc::new(links), me: 1, snapshots: snapshots.clone(), promises: promises(&config) }
+        let (snapshots, promises) = (snapshots.clone(), promises(&config));
+        Network { links: Arc::new(links), me: 1, snapshots, promises, append_timeout: SOON }
     };
     let (asking, _dir) = cut_off(&config, network()).await;
     let (unasked, _other) = cut_off(&config, Unasked(network())).await;

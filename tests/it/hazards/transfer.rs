@@ -66,7 +66,8 @@ impl Sender {
     async fn send(&self, addr: &str) -> Sent {
         let links = Links::new(1, 7, Env::real().net(), BTreeMap::new());
         let (snapshots, promises) = (self.snapshots.clone(), promises(&config()));
-        let mut network = Network { links: Arc::new(links), me: 1, snapshots, promises };
+        let mut network =
+            Network { links: Arc::new(links), me: 1, snapshots, promises, append_timeout: SOON };
         let peer = Peer { peer_addr: addr.to_owned(), client_addr: String::new() };
         let mut peer = network.new_client(2, &peer).await;
         let snapshot = Snapshot { meta: self.image.meta(), snapshot: self.file().expect("a snapshot") };

@@ -192,6 +192,7 @@ impl Follower {
             me: 1,
             snapshots: snapshots.clone(),
             promises: promises(&config),
+            append_timeout: SOON,
         };
         let settings = openraft::Config { enable_elect: false, ..protected(&config) };
         let raft = Raft::new(1, Arc::new(settings), network, log.clone(), applier).await.expect("raft");
