@@ -62,8 +62,8 @@ const ENDPOINTS_MAX: usize = 64;
 
 /// A client of one cluster. Cheap to clone; all clones share connections, knowledge and retry budget.
 ///
-/// Calls run inside a tokio runtime. Dropping a call's future cancels the call; a write may happen all the
-/// same.
+/// Calls run inside a tokio runtime. Dropping a call's future cancels the call (one that shares a stream goes
+/// on at the member until its deadline); a write may happen all the same.
 #[derive(Clone)]
 pub struct Client {
     inner: Arc<Inner>,

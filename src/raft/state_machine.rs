@@ -1,6 +1,6 @@
 //! The replicated state under openraft: applies committed entries in chunks, builds and installs snapshots.
 //!
-//! A chunk of entries is one atomic write of the engine, made only when this member's own log is durable up
+//! A chunk of entries is one atomic batch for the engine, made only when this member's own log is durable up
 //! to the chunk's end: the state never runs ahead of the log on disk (hazard H3). Then readers see it, then
 //! responders fire.
 

@@ -14,6 +14,7 @@
 //!            head {applied, revision, compact revision, tally} · membership
 //!   memory   index: key -> its history, without values; lease -> its keys; rebuilt by one scan at open
 //!            leases and sessions, replayed from their journal
+//!            records that were written or read lately
 //! ```
 //!
 //! # The way of a write

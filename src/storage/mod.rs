@@ -1,4 +1,5 @@
-//! The ordered key-value engine under the state: a trait with two implementations that must agree.
+//! The ordered key-value engine under the state: a trait with two implementations that must agree, and a
+//! queue in memory ([`Behind`]) in front of the one on disk.
 //!
 //! It is *not* the durability boundary. What was acknowledged is in a quorum of Raft logs; the engine is a
 //! materialised view, which may be rebuilt from the newest snapshot file and the log at any time.
