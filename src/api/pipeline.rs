@@ -181,8 +181,8 @@ async fn serve<M, F>(
         let more = matches!(happening, Happening::Done(_) | Happening::Message(_));
         calls.handle(happening);
         if more {
-            // Whoever ended these calls may be about to end more, and needs this thread for it; and messages may
-            // come without end.
+            // Whoever ended these calls may be about to end more, and needs this thread for it; and messages
+            // may come without end.
             yield_now().await;
         }
     }

@@ -110,18 +110,14 @@ impl Starting {
         let pristine = ground.log.state().vote.is_none();
         let recovered_to = ground.log.state().last.map(|at| at.index);
         let log = LogStore::new(ground.log, self.config.entry_cache_bytes).beside(ground.snapshots.clone());
-        let links =
-            Arc::new(Links::new(self.config.id, cluster_id, self.env.net(), self.config.peer_dial.clone()));
+        let detours = self.config.peer_dial.clone();
+        let links = Arc::new(Links::new(self.config.id, cluster_id, self.env.net(), detours));
         let (state, compactor) = (ground.machine.reader(), ground.machine.compactor());
         let deadlines = Arc::new(Deadlines::default());
         let watches = Hub::new(state.clone(), self.config.limits.watches_max);
         let sink = Sink { env: self.env.clone(), deadlines: deadlines.clone(), watches: watches.clone() };
-        let applier = Applier::new(
-            ground.machine,
-            ground.home,
-            (log.clone(), ground.snapshots.clone()),
-            Box::new(sink),
-        );
+        let durable = (log.clone(), ground.snapshots.clone());
+        let applier = Applier::new(ground.machine, ground.home, durable, Box::new(sink));
         let (progress, applied_bytes) = (applier.progress(), applier.applied_bytes());
         // Else a member that restarts often would never have applied enough for a snapshot.
         applied_bytes.fetch_add(ground.unsnapshotted, Ordering::Relaxed);

@@ -14,7 +14,8 @@ use crate::{
     types::{NodeId, Op, Txn},
 };
 
-/// For so long at least a call waits for a leader: an election waits for disks, which no timeout makes faster.
+/// For so long at least a call waits for a leader: an election waits for disks, which no timeout makes
+/// faster.
 const LEADER_PATIENCE_MIN: Duration = Duration::from_secs(3);
 
 /// What became of an attempt that did not succeed.

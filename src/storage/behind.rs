@@ -11,8 +11,8 @@
 //! then below. A layer leaves the queue after it is written, so that a reader finds each pair in one of both.
 //!
 //! Layers hold no deletions: a batch with one waits until all before it are written, and is written at once.
-//! Compaction deletes, beside apply; apply itself where the journal of leases and sessions is rewritten, once in a
-//! megabyte of it.
+//! Compaction deletes, beside apply; apply itself where the journal of leases and sessions is rewritten, once
+//! in a megabyte of it.
 
 use std::{
     collections::{BTreeMap, VecDeque},
