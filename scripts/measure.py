@@ -7,7 +7,7 @@
   scripts/measure.py beside                 puts while a snapshot, a compaction, a catch-up, a stuck watcher goes on
   scripts/measure.py soak [--minutes 30]    full load with periodic compaction: terms, memory, disk
   scripts/measure.py check [--record]       processor time per operation against a server that does nothing, and
-                                            against what docs/bench-baseline.json remembers; fails beyond 30 %
+                                            against what docs/bench-baseline.json remembers; fails beyond half as much more
 
 Each starts members of its own on free ports below target/measure, and stops them. Figures go to standard output as
 lines of a Markdown table, what goes on to standard error. QUORATE_BIN names the program (default
@@ -19,7 +19,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 BIN = Path(os.environ.get("QUORATE_BIN", ROOT / "target/release/quorate"))
 BASELINE = ROOT / "docs/bench-baseline.json"
-TOLERANCE = 1.3
+TOLERANCE = 1.5
 
 
 def say(text):
