@@ -474,6 +474,39 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_message_of_too_many_calls_is_refused_whole() {
+        let places = Arc::new(Semaphore::new(CALLS_MAX));
+        let most = MESSAGE_CALLS_MAX as u64;
+        let answers = |responses: Vec<Result<v1::PipelineResponse, Status>>| -> usize {
+            responses.iter().flatten().map(|response| response.answers.len()).sum()
+        };
+        let responses = rest(answered(vec![message(0..most)], &places, b"")).await;
+        assert_eq!(answers(responses), MESSAGE_CALLS_MAX);
+        let responses = rest(answered(vec![message(0..=most)], &places, b"")).await;
+        let [Err(status)] = &responses[..] else { panic!("{} responses", responses.len()) };
+        let told = convert::from_status(status, "member", convert::RequestKind::Write);
+        assert!(matches!(told, Error::TooLarge { limit: 16384, actual: 16385, .. }), "{told}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn few_calls_with_large_answers_are_under_way_at_once() {
+        let prefix = v1::Keys { of: Some(v1::keys::Of::Prefix("k".into())) };
+        let query = Some(v1::RangeQuery { keys: Some(prefix), ..Default::default() });
+        let range = Request::Range(v1::RangeRequest { query, consistency: None });
+        let large = |id| v1::PipelineCall { id, request: Some(range.clone()), ..Default::default() };
+        let places = Arc::new(Semaphore::new(CALLS_MAX));
+        let message = Ok(v1::PipelineRequest { calls: (0..100).map(large).collect() });
+        let mut responses = answered(vec![message], &places, b"");
+        let (mut answers, mut most) = (0, 0);
+        while let Some(response) = responses.next().await {
+            answers += response.expect("answers").answers.len();
+            tokio::task::yield_now().await;
+            most = most.max(CALLS_MAX - places.available_permits());
+        }
+        assert_eq!((answers, most), (100, LARGE_MAX));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_stream_without_calls_ends_when_the_member_stops() {
         let (sender, receiver) = mpsc::channel(1);
         let begin = |_, _| std::future::pending::<v1::PipelineAnswer>();
