@@ -141,7 +141,7 @@ impl Noop {
         evidence.into()
     }
 
-    fn refuse<T>() -> Result<Response<T>, Status> {
+    fn refuse<T>() -> Result<T, Status> {
         Err(Status::unimplemented("this server does nothing"))
     }
 
@@ -183,9 +183,7 @@ impl Noop {
             Some(call::Request::Range(request)) => Answer::Range(self.read(request)?),
             Some(call::Request::Put(_)) => Answer::Put(Noop::put()),
             Some(call::Request::Txn(request)) => Answer::Txn(Noop::decide(request)),
-            Some(call::Request::Delete(_)) | None => {
-                return Err(Status::unimplemented("this server does nothing"));
-            }
+            Some(call::Request::Delete(_)) | None => Noop::refuse()?,
         };
         Ok(v1::PipelineAnswer { id: call.id, answer: Some(answer) })
     }

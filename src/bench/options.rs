@@ -59,8 +59,9 @@ impl Workload {
         !matches!(self, Workload::Lock | Workload::Watch | Workload::Scan)
     }
 
-    /// Whether its operations can share a stream.
-    fn is_small(self) -> bool {
+    /// Whether its operations are requests of one key: they can share a stream, and a server that does
+    /// nothing can answer them.
+    pub fn is_small(self) -> bool {
         self.is_plain() && self != Workload::Bulk
     }
 }

@@ -158,8 +158,7 @@ impl BenchArgs {
         if etcd && global.endpoints_typed {
             return Err(Failure::Usage("--etcd and --endpoints contradict each other".into()));
         }
-        let simple = !matches!(workload, Workload::Lock | Workload::Watch | Workload::Scan | Workload::Bulk);
-        if self.against_noop && !simple {
+        if self.against_noop && !workload.is_small() {
             return Err(Failure::Usage(format!(
                 "--against-noop is for put, get, mixed, txn and pipeline, not for {workload}"
             )));

@@ -25,6 +25,9 @@ use crate::{
     types::{CallOptions, NodeId},
 };
 
+/// The metadata that names a request.
+pub(super) const REQUEST_ID: &str = "x-request-id";
+
 /// Characters of a request id: what the servers accept.
 const REQUEST_ID_MAX: usize = 64;
 
@@ -262,7 +265,7 @@ impl Plan {
     fn request<M>(&self, message: M, deadline: Instant) -> Request<M> {
         let mut request = Request::new(message);
         request.set_timeout(deadline.saturating_duration_since(Instant::now()));
-        request.metadata_mut().insert("x-request-id", self.request_id.clone());
+        request.metadata_mut().insert(REQUEST_ID, self.request_id.clone());
         request
     }
 }

@@ -27,7 +27,7 @@ use tokio::{
 };
 use tonic::{Code, Request, Response, Status, Streaming, transport::Channel};
 
-use super::{Client, kv::service};
+use super::{Client, call::REQUEST_ID, kv::service};
 use crate::{
     error::Error,
     pb::{
@@ -123,7 +123,7 @@ impl Way {
         lane: mpsc::Sender<Queued>,
         request: Request<R>,
     ) -> Result<Response<R::Answer>, Status> {
-        let request_id = request.metadata().get("x-request-id").and_then(|id| id.to_str().ok());
+        let request_id = request.metadata().get(REQUEST_ID).and_then(|id| id.to_str().ok());
         let request_id = request_id.unwrap_or_default().to_owned();
         let left = self.deadline.saturating_duration_since(Instant::now());
         let timeout_ms = (left.as_millis() as u64).max(1);

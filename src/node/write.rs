@@ -97,9 +97,7 @@ impl Inner {
 
     /// Proposes on behalf of a follower: here or not at all.
     pub async fn propose_forwarded(&self, encoded: bytes::Bytes, call: &Call) -> Result<Applied, Error> {
-        // Copied: it is a part of the message that it came in.
-        let proposal = Proposal::decode(bytes::Bytes::copy_from_slice(&encoded))
-            .map_err(|error| Error::Invalid(error.to_string()))?;
+        let proposal = Proposal::decode_part(&encoded).map_err(|error| Error::Invalid(error.to_string()))?;
         state::validate_command(proposal.command(), &self.config.limits)?;
         let _place = self.admission.write()?;
         if !matches!(self.leader(), Leader::Me) {

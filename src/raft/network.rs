@@ -151,7 +151,7 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<TypeConfig>, RPCError<TypeConfig>> {
         let (link, sent, limit) = (self.link()?, Instant::now(), option.hard_ttl().max(self.append_timeout));
-        // Taken out, so that what is given up takes the stream with it.
+        // Taken out, since `within` borrows the rest; what is given up takes the stream with it (`exchange`).
         let mut appends = mem::take(&mut self.appends);
         let answer = self.within(RPCTypes::AppendEntries, limit, appends.exchange(&link, rpc.into()));
         let reply = answer.await?;

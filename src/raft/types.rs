@@ -79,7 +79,12 @@ impl Proposal {
         Proposal::decode(codec::encode_command(command)?)
     }
 
-    /// Decodes a command that a peer sent or the log holds; `encoded` should be all of its buffer.
+    /// Decodes a command that lies in a larger message, of which nothing is kept.
+    pub fn decode_part(encoded: &[u8]) -> Result<Self, CodecError> {
+        Proposal::decode(Bytes::copy_from_slice(encoded))
+    }
+
+    /// Decodes a command that has a buffer of its own.
     pub fn decode(encoded: Bytes) -> Result<Self, CodecError> {
         Ok(Proposal { command: Arc::new(codec::decode_command(encoded.clone())?), encoded })
     }

@@ -136,8 +136,29 @@ impl Core {
         id: RecordId,
         revision: Revision,
     ) -> Result<Record, ReadError> {
-        let recent = self.recent().get(id);
-        if let Some(record) = recent.map_or_else(|| records.find(id), |record| Ok(Some(record)))? {
+        match self.recent().get(id) {
+            Some(record) => Ok(record),
+            None => self.stored(records, id, revision),
+        }
+    }
+
+    /// The same, which is then among the recent ones.
+    pub fn record_to_keep(
+        &self,
+        records: &mut Records,
+        id: RecordId,
+        revision: Revision,
+    ) -> Result<Record, ReadError> {
+        if let Some(record) = self.recent().get(id) {
+            return Ok(record);
+        }
+        let record = self.stored(records, id, revision)?;
+        self.recent().add_copy(&record);
+        Ok(record)
+    }
+
+    fn stored(&self, records: &mut Records, id: RecordId, revision: Revision) -> Result<Record, ReadError> {
+        if let Some(record) = records.find(id)? {
             return Ok(record);
         }
         self.read().check_readable(revision)?;

@@ -229,13 +229,8 @@ fn select(core: &Core, range: &Range, revision: Revision, room: Room) -> Result<
         }
     }
     let by_key = range.keys.single().is_some();
-    selection.finish(|found| {
-        let record = core.record(&mut records, found.entry.id(), revision)?;
-        if by_key {
-            core.recent().add_copy(&record);
-        }
-        Ok(record)
-    })
+    let record = if by_key { Core::record_to_keep } else { Core::record };
+    selection.finish(|found| record(core, &mut records, found.entry.id(), revision))
 }
 
 fn page(

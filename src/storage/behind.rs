@@ -321,7 +321,7 @@ impl Engine for Behind {
             let mut layers = self.shared.layers_mut();
             layers.open.bytes += bytes;
             for (key, value) in batch.ops() {
-                value.iter().for_each(|value| _ = layers.open.pairs.insert(key.clone(), value.clone()));
+                layers.open.pairs.extend(value.clone().map(|value| (key.clone(), value)));
             }
             let full = layers.open.bytes >= LAYER_BYTES;
             if full {

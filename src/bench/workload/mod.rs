@@ -44,6 +44,15 @@ pub(super) struct Shared {
 }
 
 impl Shared {
+    /// Whether the next operation of a workload of single keys is a get.
+    fn is_get(&self, random: &mut Random) -> bool {
+        match self.options.workload {
+            Workload::Get => true,
+            Workload::Mixed => random.below(MIXED_PUTS) > 0,
+            _ => false,
+        }
+    }
+
     /// Of a run whose time begins now.
     pub fn beginning_now(options: Options, keys: Keys) -> Shared {
         let window = Window::beginning_now(options.load.warmup, options.load.duration);

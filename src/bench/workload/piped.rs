@@ -6,7 +6,7 @@ use std::{sync::Arc, time::Instant};
 use futures::FutureExt;
 use tokio::time::{sleep, sleep_until};
 
-use super::{MIXED_PUTS, PAUSE, Shared, random};
+use super::{PAUSE, Shared, random};
 use crate::{
     bench::{
         keys::Random,
@@ -116,8 +116,7 @@ impl Places {
         let (keys, random) = (&self.shared.keys, &mut self.random);
         let key = keys.choose(random);
         let request = match self.shared.options.workload {
-            Workload::Get => self.piping.get(key),
-            Workload::Mixed if random.below(MIXED_PUTS) > 0 => self.piping.get(key),
+            _ if self.shared.is_get(random) => self.piping.get(key),
             Workload::Txn => self.piping.txn(key, keys.value(random)),
             _ => self.piping.put(key, keys.value(random)),
         };

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use super::{MIXED_PUTS, Shared, random};
+use super::{Shared, random};
 use crate::bench::{
     keys::Random,
     options::Workload,
@@ -20,8 +20,7 @@ pub(super) async fn client(shared: Arc<Shared>, mut wire: Wire, number: usize) {
 async fn operate(shared: &Shared, wire: &mut Wire, random: &mut Random) -> Result<(), Failed> {
     let keys = &shared.keys;
     match shared.options.workload {
-        Workload::Get => wire.get(keys.choose(random)).await,
-        Workload::Mixed if random.below(MIXED_PUTS) > 0 => wire.get(keys.choose(random)).await,
+        _ if shared.is_get(random) => wire.get(keys.choose(random)).await,
         Workload::Txn => wire.put_all(vec![(keys.choose(random), keys.value(random))], true).await,
         Workload::Bulk => {
             let batch = shared.options.data.batch();

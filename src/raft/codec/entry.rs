@@ -1,6 +1,5 @@
 //! Log entries, to and from peers and the log store.
 
-use bytes::Bytes;
 use prost::Message;
 
 use super::{
@@ -31,9 +30,7 @@ pub fn entry_from_pb(entry: pb::Entry) -> Result<Entry, CodecError> {
     let log_id = entry.id.ok_or(CodecError::Missing("Entry.id"))?.into();
     let payload = match entry.payload.ok_or(CodecError::Newer("entry"))? {
         Payload::Blank(_) => EntryPayload::Blank,
-        Payload::Command(encoded) => {
-            EntryPayload::Normal(Proposal::decode(Bytes::copy_from_slice(&encoded))?)
-        }
+        Payload::Command(encoded) => EntryPayload::Normal(Proposal::decode_part(&encoded)?),
         Payload::Membership(membership) => EntryPayload::Membership(membership_from_pb(membership)?),
     };
     Ok(Entry { log_id, payload })
