@@ -136,10 +136,9 @@ impl Core {
         id: RecordId,
         revision: Revision,
     ) -> Result<Record, ReadError> {
-        match self.recent().get(id) {
-            Some(record) => Ok(record),
-            None => self.stored(records, id, revision),
-        }
+        // Let go of before the engine is read: a `match` on it would hold the lock meanwhile.
+        let recent = self.recent().get(id);
+        recent.map_or_else(|| self.stored(records, id, revision), Ok)
     }
 
     /// The same, which is then among the recent ones.
@@ -149,7 +148,8 @@ impl Core {
         id: RecordId,
         revision: Revision,
     ) -> Result<Record, ReadError> {
-        if let Some(record) = self.recent().get(id) {
+        let recent = self.recent().get(id);
+        if let Some(record) = recent {
             return Ok(record);
         }
         let record = self.stored(records, id, revision)?;
