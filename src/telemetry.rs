@@ -19,7 +19,7 @@ const FILTER_DEFAULT: &str = "info";
 /// message to a member that is away, several times a second. `quorate status` shows that, and the node's own
 /// lines tell when the leader changes.
 const FILTER_INFO: &str =
-    "info,openraft=error,h2=warn,hyper=warn,tonic=warn,tower=warn,sled=warn,raft_log=warn,chunked_wal=warn";
+    "info,openraft=error,h2=warn,hyper=warn,tonic=warn,tower=warn,sled=warn";
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! <dir>/KIND     "wal" or "sled"
-//! <dir>/wal/…    chunk files of the write-ahead log
+//! <dir>/wal/…    segments of the write-ahead log
 //! <dir>/sled/…   a sled database
 //! ```
 
@@ -20,7 +20,7 @@ const KIND_FILE: &str = "KIND";
 /// Which implementation keeps a log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A write-ahead log in chunk files.
+    /// A write-ahead log in segments.
     Wal,
     /// A sled database.
     Sled,
@@ -87,7 +87,7 @@ pub fn open(kind: Kind, dir: &Path) -> Result<Arc<dyn RaftLog>, OpenError> {
     create_dir(&home).map_err(log_error)?;
     let log = match kind {
         Kind::Sled => sled_store::open(&home),
-        Kind::Wal | Kind::Memory => wal::open(&home, wal::CHUNK_BYTES),
+        Kind::Wal | Kind::Memory => wal::open(&home, wal::SIZES),
     };
     Ok(Arc::new(log.map_err(log_error)?))
 }
@@ -142,6 +142,6 @@ fn create_dir(dir: &Path) -> io::Result<()> {
     }
 }
 
-fn sync_dir(dir: &Path) -> io::Result<()> {
+pub(super) fn sync_dir(dir: &Path) -> io::Result<()> {
     fs::File::open(dir)?.sync_all()
 }

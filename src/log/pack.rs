@@ -86,18 +86,27 @@ impl Reader {
         Reader { bytes }
     }
 
-    fn take(&mut self, length: usize) -> io::Result<Bytes> {
+    /// Whether everything was read.
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
+    }
+
+    pub fn take(&mut self, length: usize) -> io::Result<Bytes> {
         if length > self.bytes.len() {
             return Err(damaged("a stored record is cut off".into()));
         }
         Ok(self.bytes.split_to(length))
     }
 
-    fn u32(&mut self) -> io::Result<u32> {
+    pub fn u8(&mut self) -> io::Result<u8> {
+        Ok(self.take(1)?.get_u8())
+    }
+
+    pub fn u32(&mut self) -> io::Result<u32> {
         Ok(self.take(4)?.get_u32())
     }
 
-    fn u64(&mut self) -> io::Result<u64> {
+    pub fn u64(&mut self) -> io::Result<u64> {
         Ok(self.take(8)?.get_u64())
     }
 

@@ -1,272 +1,353 @@
-//! The default log: a write-ahead log in chunk files, by the crate `raft-log`. Every record has a CRC; a
-//! chunk begins with a checkpoint of vote and bounds; one `fdatasync` per group; a chunk is unlinked when a
-//! purge covers it and that purge is on disk.
+//! The default log: a write-ahead log in segments that are full of zeros before they are written to, so that
+//! a sync has nothing to do but to write. One write and one `fdatasync` per group, on the queue's thread.
 //!
-//! What this file adds: a checksum of each payload's length. Without it a length damaged in the middle of the
-//! newest chunk reads as "end of file in a record", which is what a torn write at the tail looks like, and
-//! everything behind it, acknowledged or not, would be cut off. With it only a real torn write is.
+//! ```text
+//! 00000000000000000001.log   frames (`frame`), then zeros; each file twice the one before, up to 16 MiB
+//! 00000000000000000002.log   made ready when the one before is half full, on a thread of its own
+//! LOCK                       held while the log is open
+//! ```
 //!
-//! Not detected: newest chunk files that somebody deleted. The state machine then is ahead of the log, which
-//! the node notices.
+//! A segment begins with the vote and the bounds that the log had by then; it is removed when a purge covers
+//! it and that purge is on disk. What a crash may leave, and what is damage: `recover`.
+//!
+//! Deliberately absent: compression, and segments that are used again (a stale frame would have to be told
+//! from a torn one). Not our own idea: `docs/adr/0011-own-log.md` says why it is our own code.
+
+mod frame;
+mod places;
+mod recover;
+mod segment;
 
 use std::{
-    io::{self, Read, Write},
+    collections::VecDeque,
+    fs::{File, TryLockError},
+    io, mem,
     ops::Range,
-    path::Path,
-    sync::{Arc, PoisonError, RwLock, mpsc},
-    time::Duration,
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, MutexGuard, PoisonError, RwLock, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread::{self, JoinHandle},
 };
 
-use bytes::Bytes;
-use raft_log::{
-    Config, RaftLog as ChunkLog, Types,
-    api::raft_log_writer::RaftLogWriter,
-    codeq::{Decode, Encode},
-    types::Segment,
+pub(super) use self::segment::Sizes;
+use self::{
+    frame::{ENTRY_BYTES, SECTOR},
+    places::{Place, Places},
+    recover::{FIRST, Recovered},
+    segment::Segment,
 };
-
 use super::{
-    Backend, LogState, Op, Position, Record, Vote, damaged,
+    Backend, LogState, Op, Position, Record,
     queue::{Queue, QueuedLog},
 };
+use crate::error::panic_text;
 
-/// Bytes of a chunk. A purge frees whole chunks, and the crate holds the payloads of the newest chunk in
-/// memory: small enough for both, large enough that a new file (and a sync of the directory) is needed only
-/// every 16 MiB.
-pub(super) const CHUNK_BYTES: usize = 16 << 20;
+/// Segments: small ones for a log that is small; then large enough that a new one is seldom needed, and small
+/// enough to free space soon after a purge.
+pub(super) const SIZES: Sizes = Sizes { first: 1 << 20, max: 16 << 20 };
 
-/// No payload is longer: larger than the peers' message size.
-const PAYLOAD_BYTES_MAX: u32 = 64 << 20;
+/// A frame is closed when it has more: whoever reads one entry reads the frame.
+const FRAME_BYTES_MAX: usize = 256 << 10;
+
+/// Frames are written when there are so many bytes of them, and synced when their group is complete.
+const WRITE_BYTES: usize = 1 << 20;
+
+/// One process at a time.
+const LOCK_FILE: &str = "LOCK";
 
 /// Opens the log in `dir`, which exists.
-pub(super) fn open(dir: &Path, chunk_bytes: usize) -> io::Result<QueuedLog> {
-    let log = ChunkLog::<WalTypes>::open(Arc::new(config(dir, chunk_bytes)?))?;
-    let state = LogState {
-        vote: log.log_state().vote().map(|vote| vote.0),
-        committed: log.log_state().committed().copied(),
-        purged: log.log_state().purged().copied(),
-        last: log.log_state().last().copied(),
-    };
-    let first = check_whole(&log, &state, dir)?;
-    QueuedLog::threaded(Queue::new(Box::new(Wal { log: RwLock::new(Some(log)) }), state, first))
-}
-
-fn config(dir: &Path, chunk_bytes: usize) -> io::Result<Config> {
-    let dir = dir
-        .to_str()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the directory's name is not UTF-8"))?;
-    let mut config = Config::new(dir);
-    config.wal.chunk_max_size = Some(chunk_bytes);
-    config.wal.read_buffer_size = Some(1 << 20);
-    config.wal.truncate_incomplete_record = Some(true);
-    // Our own writer forms the groups: the crate's worker need not wait for more.
-    config.wal.flush_batch_wait = Some(Duration::ZERO);
-    // Entries are kept decoded above; the crate keeps what it cannot yet read back from a finished chunk
-    // anyway.
-    config.log_cache_max_items = Some(1024);
-    config.log_cache_capacity = Some(1 << 20);
-    Ok(config)
-}
-
-/// Checks that no entry is missing, and finds the first. The crate checks that chunks and entries follow each
-/// other; what is left are the oldest chunks.
-fn check_whole(log: &ChunkLog<WalTypes>, state: &LogState, dir: &Path) -> io::Result<Option<u64>> {
-    let Some(last) = state.last.filter(|_| !state.is_empty()) else { return Ok(None) };
-    let entry = |from: u64| log.read(from, last.index + 1).next().transpose();
-    let first = entry(0)?.map(|(at, _)| at.index);
-    let expected = state.purged.map(|purged| purged.index + 1);
-    let from_start = dir.join(raft_log::chunked_wal::Config::chunk_file_name(raft_log::ChunkId(0))).exists();
-    let begins = expected.map_or(from_start, |expected| first == Some(expected));
-    if !begins || entry(last.index)?.is_none_or(|(at, _)| at != last) {
-        let expected = expected.unwrap_or(0);
-        return Err(damaged(format!(
-            "entries {expected} to {} are not all there: a chunk is missing",
-            last.index
-        )));
+pub(super) fn open(dir: &Path, sizes: Sizes) -> io::Result<QueuedLog> {
+    let lock = lock(dir)?;
+    let Recovered { state, places, mut segments, next } = recover::recover(dir)?;
+    let first = places.first().map(|place| place.first.max(state.purged.map_or(0, |at| at.index + 1)));
+    let found = segments.pop_back();
+    let is_new = found.is_none();
+    let current = found.map_or_else(|| Segment::create(dir, FIRST, sizes.first), Ok)?;
+    let files = Files { dir: dir.to_owned(), sizes, older: segments, current, spare: None };
+    let mut writer = Writer { files, unwritten: Vec::new(), open: Open::new(state), next, group: next, hint: None };
+    if is_new {
+        writer.begin_segment()?;
     }
-    Ok(first)
+    let bytes = AtomicU64::new(writer.files.used());
+    let wal = Wal { writer: Mutex::new(Some((writer, lock))), places: RwLock::new(places), bytes };
+    QueuedLog::threaded(Queue::new(Box::new(wal), state, first))
+}
+
+fn lock(dir: &Path) -> io::Result<File> {
+    let file = File::options().create(true).append(true).open(dir.join(LOCK_FILE))?;
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => io::Error::new(io::ErrorKind::WouldBlock, "another process has it open"),
+        TryLockError::Error(error) => error,
+    })?;
+    Ok(file)
 }
 
 struct Wal {
-    /// `None` once closed.
-    log: RwLock<Option<ChunkLog<WalTypes>>>,
+    /// And the lock on the directory. `None` once closed.
+    writer: Mutex<Option<(Writer, File)>>,
+    places: RwLock<Places>,
+    /// Bytes of all frames.
+    bytes: AtomicU64,
 }
 
 impl Wal {
-    /// Writes the operations and hands them to the crate's worker. The receiver gets what became of the sync.
-    fn write(&self, ops: &[Op], sync: bool) -> io::Result<mpsc::Receiver<io::Result<()>>> {
-        let mut guard = self.log.write().unwrap_or_else(PoisonError::into_inner);
-        let log = guard.as_mut().ok_or_else(closed)?;
-        for op in ops {
-            write_op(log, op)?;
-        }
-        let (sender, receiver) = mpsc::sync_channel(1);
-        log.flush(sync, Some(sender)).map_err(|error| cause(log, error))?;
-        Ok(receiver)
+    fn writer(&self) -> MutexGuard<'_, Option<(Writer, File)>> {
+        // After a panic the queue has failed, and nothing is written any more.
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn write_op(log: &mut ChunkLog<WalTypes>, op: &Op) -> io::Result<()> {
-    match op {
-        Op::Append(records) => {
-            log.append(records.iter().map(|record| (record.at, Payload(record.payload.clone()))))
-        }
-        Op::Vote(vote) => log.save_vote(WalVote(*vote)),
-        Op::Committed(at) => log.commit(*at),
-        Op::Truncate(last) => {
-            let state = log.log_state();
-            let next = WalTypes::next_log_index(last.as_ref().or(state.purged()));
-            log.truncate(next)
-        }
-        Op::Purge(upto) => purge(log, *upto),
-    }
-    .map(drop)
-    .map_err(|error| cause(log, error))
-}
-
-/// Purges, also a tail of a later term. The crate compares terms first: it would go on from that tail's end,
-/// and refuse the entry behind `upto`.
-fn purge(log: &mut ChunkLog<WalTypes>, upto: Position) -> io::Result<Segment> {
-    let state = log.log_state();
-    if state.last().is_some_and(|last| last.index <= upto.index && *last > upto) {
-        let keep = state.committed().max(state.purged());
-        let next = WalTypes::next_log_index(keep);
-        log.truncate(next)?;
-    }
-    log.purge(upto)
-}
-
-/// Why the crate's worker ended, if it did: a call only says that it is gone.
-fn cause(log: &ChunkLog<WalTypes>, error: io::Error) -> io::Error {
-    log.wait_worker_idle().err().unwrap_or(error)
-}
-
-fn closed() -> io::Error {
-    io::Error::new(io::ErrorKind::BrokenPipe, "the log is closed")
 }
 
 impl Backend for Wal {
     fn commit(&self, ops: &[Op], sync: bool) -> io::Result<()> {
-        let written = self.write(ops, sync)?;
-        written.recv().map_err(|_| io::Error::other("the log's worker ended before the sync"))?
+        let mut guard = self.writer();
+        let (writer, _) = guard.as_mut().ok_or_else(closed)?;
+        writer.commit(ops, sync, &self.places)?;
+        self.bytes.store(writer.files.used(), Ordering::Relaxed);
+        Ok(())
     }
 
     fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Record>> {
-        let guard = self.log.read().unwrap_or_else(PoisonError::into_inner);
-        let log = guard.as_ref().ok_or_else(closed)?;
-        let mut records = Vec::new();
-        let mut bytes = 0;
-        for entry in log.read(range.start, range.end) {
-            let (at, payload) = entry?;
-            bytes += payload.0.len();
-            records.push(Record { at, payload: payload.0 });
-            if bytes >= bytes_max {
-                break;
+        let places = self.places.read().unwrap_or_else(PoisonError::into_inner).of(&range);
+        let (mut records, mut bytes) = (Vec::new(), 0);
+        for place in places {
+            for record in place.read(&range)? {
+                bytes += record.payload.len();
+                records.push(record);
+                if bytes >= bytes_max {
+                    return Ok(records);
+                }
             }
         }
         Ok(records)
     }
 
     fn size(&self) -> u64 {
-        let guard = self.log.read().unwrap_or_else(PoisonError::into_inner);
-        guard.as_ref().map_or(0, ChunkLog::on_disk_size)
+        self.bytes.load(Ordering::Relaxed)
     }
 
     fn close(&self) -> io::Result<()> {
-        // Dropping it ends its worker and releases the lock on the directory.
-        drop(self.log.write().unwrap_or_else(PoisonError::into_inner).take());
+        let taken = self.writer().take();
+        // Whoever opens the directory next shall not meet a file that is being made.
+        taken.map_or(Ok(()), |(mut writer, _lock)| writer.files.take_spare().map(drop))
+    }
+}
+
+fn closed() -> io::Error {
+    io::Error::new(io::ErrorKind::BrokenPipe, "the log is closed")
+}
+
+/// Turns operations into frames.
+struct Writer {
+    files: Files,
+    /// Closed frames, for the current segment.
+    unwritten: Vec<u8>,
+    open: Open,
+    /// The number of the next frame.
+    next: u64,
+    /// The number of the first frame that is not synced.
+    group: u64,
+    /// A committed position that rides with the next group.
+    hint: Option<Position>,
+}
+
+/// The frame that operations are added to.
+struct Open {
+    body: Vec<u8>,
+    /// Its first and last entry's index.
+    entries: Option<(u64, u64)>,
+    /// The log's state behind it,
+    state: LogState,
+    /// and before it.
+    before: LogState,
+}
+
+impl Open {
+    fn new(state: LogState) -> Open {
+        Open { body: Vec::new(), entries: None, state, before: state }
+    }
+
+    fn add(&mut self, op: &Op) -> io::Result<()> {
+        self.state.apply(op);
+        frame::put_op(&mut self.body, op)
+    }
+
+    /// Whether an entry may be added: the entries of a frame follow each other.
+    fn has_room_for(&self, record: &Record) -> bool {
+        let bytes = self.body.len() + ENTRY_BYTES + record.payload.len();
+        let follows = self.entries.is_none_or(|(_, last)| last.checked_add(1) == Some(record.at.index));
+        follows && (self.body.is_empty() || bytes <= FRAME_BYTES_MAX)
+    }
+
+    fn add_entry(&mut self, record: &Record) -> io::Result<()> {
+        let index = record.at.index;
+        self.entries = Some((self.entries.map_or(index, |(first, _)| first), index));
+        self.state.last = Some(record.at);
+        frame::put_entry(&mut self.body, record)
+    }
+}
+
+impl Writer {
+    fn commit(&mut self, ops: &[Op], sync: bool, places: &RwLock<Places>) -> io::Result<()> {
+        for op in ops {
+            match op {
+                Op::Append(records) => self.append(records, places)?,
+                Op::Vote(_) => self.open.add(op)?,
+                Op::Committed(at) => self.hint = Some(*at),
+                Op::Truncate(_) | Op::Purge(_) => {
+                    // First of a frame: what is before it has its place by then.
+                    self.close_frame(places)?;
+                    self.open.add(op)?;
+                    write(places).apply(op);
+                }
+            }
+        }
+        if !sync {
+            return Ok(());
+        }
+        if let Some(at) = self.hint.take() {
+            self.open.add(&Op::Committed(at))?;
+        }
+        self.close_frame(places)?;
+        self.sync()?;
+        if ops.iter().any(|op| matches!(op, Op::Purge(_))) {
+            self.files.remove_covered(&places.read().unwrap_or_else(PoisonError::into_inner))?;
+        }
+        self.files.prepare()
+    }
+
+    fn append(&mut self, records: &[Record], places: &RwLock<Places>) -> io::Result<()> {
+        for record in records {
+            if !self.open.has_room_for(record) {
+                self.close_frame(places)?;
+            }
+            self.open.add_entry(record)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the open frame, in the next segment if there is no room in this one.
+    fn close_frame(&mut self, places: &RwLock<Places>) -> io::Result<()> {
+        if self.open.body.is_empty() {
+            return Ok(());
+        }
+        let size = frame::size(self.open.body.len());
+        if self.files.current.room() < self.unwritten.len() + size {
+            self.sync()?;
+            self.files.next(size)?;
+            self.begin_segment()?;
+        }
+        let offset = self.files.current.used + self.unwritten.len();
+        frame::write(&mut self.unwritten, self.next, self.group, &self.open.body)?;
+        self.next += 1;
+        if let Some((first, last)) = self.open.entries.take() {
+            let Segment { number: segment, file, .. } = &self.files.current;
+            let (segment, file, length) = (*segment, file.clone(), self.open.body.len());
+            write(places).push(Place { first, last, segment, file, offset, length });
+        }
+        self.open.body.clear();
+        self.open.before = self.open.state;
+        if self.unwritten.len() >= WRITE_BYTES { self.write() } else { Ok(()) }
+    }
+
+    fn begin_segment(&mut self) -> io::Result<()> {
+        let body = frame::begin(self.files.current.number, &self.open.before);
+        frame::write(&mut self.unwritten, self.next, self.group, &body)?;
+        self.next += 1;
+        Ok(())
+    }
+
+    fn write(&mut self) -> io::Result<()> {
+        self.files.current.write(&self.unwritten)?;
+        self.unwritten.clear();
+        // Of one large entry; the usual frame needs less.
+        self.unwritten.shrink_to(2 * WRITE_BYTES);
+        self.open.body.shrink_to(WRITE_BYTES);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        if self.group < self.next {
+            self.write()?;
+            self.files.current.sync()?;
+            self.group = self.next;
+        }
         Ok(())
     }
 }
 
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-struct WalTypes;
-
-impl Types for WalTypes {
-    type LogId = Position;
-    type LogPayload = Payload;
-    type Vote = WalVote;
-    type Callback = mpsc::SyncSender<io::Result<()>>;
-    type UserData = u8;
-
-    fn log_index(at: &Position) -> u64 {
-        at.index
-    }
-
-    fn payload_size(payload: &Payload) -> u64 {
-        payload.0.len() as u64
-    }
+fn write(places: &RwLock<Places>) -> RwLockWriteGuard<'_, Places> {
+    places.write().unwrap_or_else(PoisonError::into_inner)
 }
 
-#[derive(Clone, Debug)]
-struct Payload(Bytes);
-
-/// Length, CRC of the length, bytes. The CRC of the whole record is the crate's.
-impl Encode for Payload {
-    fn encode<W: Write>(&self, mut w: W) -> io::Result<usize> {
-        let too_long = |_| io::Error::new(io::ErrorKind::InvalidInput, "payload is too long");
-        let length = u32::try_from(self.0.len()).map_err(too_long)?.to_be_bytes();
-        w.write_all(&length)?;
-        w.write_all(&crc32fast::hash(&length).to_be_bytes())?;
-        w.write_all(&self.0)?;
-        Ok(8 + self.0.len())
-    }
+/// The segments.
+struct Files {
+    dir: PathBuf,
+    sizes: Sizes,
+    /// Oldest first.
+    older: VecDeque<Segment>,
+    current: Segment,
+    /// The next one, or whoever makes it.
+    spare: Option<JoinHandle<io::Result<Segment>>>,
 }
 
-impl Decode for Payload {
-    fn decode<R: Read>(mut r: R) -> io::Result<Self> {
-        let length = read_u32(&mut r)?;
-        if read_u32(&mut r)? != crc32fast::hash(&length.to_be_bytes()) || length > PAYLOAD_BYTES_MAX {
-            return Err(damaged("the length of an entry is damaged".into()));
+impl Files {
+    /// Bytes of all frames that are written.
+    fn used(&self) -> u64 {
+        self.older.iter().chain([&self.current]).map(|segment| segment.used as u64).sum()
+    }
+
+    /// Goes on to the next segment, whose first frame and one of `size` have room in it.
+    fn next(&mut self, size: usize) -> io::Result<()> {
+        let needed = size + SECTOR;
+        let spare = match self.take_spare()? {
+            Some(spare) if spare.size < needed => {
+                spare.remove()?;
+                None
+            }
+            spare => spare,
+        };
+        let create = || Segment::create(&self.dir, self.current.number + 1, self.sizes.behind(self.current.size, needed));
+        let next = spare.map_or_else(create, Ok)?;
+        self.older.push_back(mem::replace(&mut self.current, next));
+        Ok(())
+    }
+
+    /// Has the next segment made when this one is half full.
+    fn prepare(&mut self) -> io::Result<()> {
+        if self.spare.is_some() || self.current.room() > self.current.size / 2 {
+            return Ok(());
         }
-        let mut bytes = vec![0; length as usize];
-        r.read_exact(&mut bytes)?;
-        Ok(Payload(bytes.into()))
+        let (dir, number) = (self.dir.clone(), self.current.number + 1);
+        let size = self.sizes.behind(self.current.size, 0);
+        let make = move || Segment::create(&dir, number, size);
+        self.spare = Some(thread::Builder::new().name("raft-log-next".into()).spawn(make)?);
+        Ok(())
     }
-}
 
-impl Encode for Position {
-    fn encode<W: Write>(&self, mut w: W) -> io::Result<usize> {
-        Ok(self.term.encode(&mut w)? + self.index.encode(&mut w)?)
+    /// The next segment, if it could be made; where not, say for lack of space, it is tried again when it is
+    /// needed.
+    fn take_spare(&mut self) -> io::Result<Option<Segment>> {
+        let Some(maker) = self.spare.take() else { return Ok(None) };
+        match maker.join() {
+            Ok(Ok(segment)) => Ok(Some(segment)),
+            Ok(Err(error)) => {
+                tracing::warn!(%error, "could not make a segment of the Raft log");
+                Ok(None)
+            }
+            Err(panic) => Err(io::Error::other(panic_text(&*panic))),
+        }
     }
-}
 
-impl Decode for Position {
-    fn decode<R: Read>(mut r: R) -> io::Result<Self> {
-        Ok(Position { term: u64::decode(&mut r)?, index: u64::decode(&mut r)? })
+    /// Removes the segments whose entries are all purged.
+    fn remove_covered(&mut self, places: &Places) -> io::Result<()> {
+        let needed = places.first().map_or(self.current.number, |place| place.segment);
+        while let Some(covered) = self.older.pop_front_if(|segment| segment.number < needed) {
+            covered.remove()?;
+        }
+        Ok(())
     }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct WalVote(Vote);
-
-/// The crate refuses a smaller vote. A vote for another node in the same term is not smaller: a follower may
-/// have voted for one candidate and then hear from another that won.
-impl PartialOrd for WalVote {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        let rank = |vote: &WalVote| (vote.0.term, vote.0.committed);
-        Some(rank(self).cmp(&rank(other)))
-    }
-}
-
-impl Encode for WalVote {
-    fn encode<W: Write>(&self, mut w: W) -> io::Result<usize> {
-        let Vote { term, node_id, committed } = self.0;
-        Ok(term.encode(&mut w)? + node_id.encode(&mut w)? + committed.encode(&mut w)?)
-    }
-}
-
-impl Decode for WalVote {
-    fn decode<R: Read>(mut r: R) -> io::Result<Self> {
-        let (term, node_id) = (u64::decode(&mut r)?, u64::decode(&mut r)?);
-        Ok(WalVote(Vote { term, node_id, committed: bool::decode(&mut r)? }))
-    }
-}
-
-fn read_u32(mut r: impl Read) -> io::Result<u32> {
-    let mut bytes = [0; 4];
-    r.read_exact(&mut bytes)?;
-    Ok(u32::from_be_bytes(bytes))
 }
 
 #[cfg(test)]

@@ -1,0 +1,201 @@
+//! Reading the segments when a log is opened, and telling a write that a crash cut short from damage.
+//!
+//! Everything but the newest group was synced before anything was written behind it. So a frame that is not
+//! what was written is **torn**, and cut off with all behind it, only if
+//! - nothing of a later group is behind it, in this segment or in a later one; and
+//! - at least one of its sectors is all zeros, as it was before: a device writes sectors whole.
+//!
+//! Everything else is damage, and an error: an acknowledged entry may have been in it. (Alagappan et al.,
+//! "Protocol-Aware Recovery for Consensus-Based Storage", FAST 2018, section 3.3, on why this must not be
+//! guessed.) Not told apart: damage to the last group in a frame that holds a whole sector of zeros of its
+//! own, such as part of a value. Not detected: newest segments that somebody deleted. The state machine then
+//! is ahead of the log, which the node notices.
+
+use std::{collections::VecDeque, io, path::Path};
+
+use bytes::Bytes;
+
+use super::{
+    LOCK_FILE,
+    frame::{self, HEAD_BYTES, Head, Piece, SECTOR},
+    places::{Place, Places},
+    segment::{self, Segment},
+};
+use crate::log::{LogState, Op, damaged};
+
+/// What the segments hold.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    pub state: LogState,
+    pub places: Places,
+    /// Oldest first; the last one is written to.
+    pub segments: VecDeque<Segment>,
+    /// The number of the next frame.
+    pub next: u64,
+}
+
+/// Reads all of them. What is torn is made zeros again, and segments that were prepared but never used are
+/// removed.
+///
+/// # Errors
+/// `InvalidData`: damage.
+pub fn recover(dir: &Path) -> io::Result<Recovered> {
+    let mut recovered = Recovered::default();
+    let numbers = segment::numbers(dir, LOCK_FILE)?;
+    for (at, number) in numbers.iter().enumerate() {
+        let mut segment = Segment::open(dir, *number)?;
+        let bytes = segment.read()?;
+        let is_newest = at + 1 == numbers.len() || no_later_is_used(dir, &numbers[at + 1..])?;
+        let end = recovered.take_segment(&segment, bytes.into(), is_newest)?;
+        if end.used == 0 {
+            segment.remove()?;
+            continue;
+        }
+        segment.used = end.used;
+        if end.written > end.used {
+            tracing::warn!(segment = segment.name(), at = end.used, "cut off a write that a crash cut short");
+            segment.clear_tail(end.written)?;
+        }
+        if is_newest {
+            // A process that was killed may have left what it never synced: it is read, so it must be durable.
+            segment.sync()?;
+        }
+        recovered.segments.push_back(segment);
+    }
+    recovered.check_whole()?;
+    Ok(recovered)
+}
+
+/// Whether segments hold nothing but zeros.
+fn no_later_is_used(dir: &Path, numbers: &[u64]) -> io::Result<bool> {
+    for number in numbers {
+        if written(&Segment::open(dir, *number)?.read()?) > 0 {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Where the zeros begin that go on to the end.
+fn written(bytes: &[u8]) -> usize {
+    bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+}
+
+/// Where a segment ends.
+struct End {
+    /// What frames take.
+    used: usize,
+    /// Up to where there is anything.
+    written: usize,
+}
+
+impl Recovered {
+    /// Takes in a segment.
+    fn take_segment(&mut self, segment: &Segment, bytes: Bytes, is_newest: bool) -> io::Result<End> {
+        let written = written(&bytes);
+        let mut used = 0;
+        while used < written {
+            let rest = bytes.slice(used..);
+            let Some((head, body)) = self.whole_frame(&rest, used == 0) else {
+                if is_newest && self.is_torn(&rest) {
+                    break;
+                }
+                return Err(damaged(format!("{} is damaged at byte {used}", segment.name())));
+            };
+            self.take_frame(segment, used, body)
+                .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", segment.name())))?;
+            self.next = head.number + 1;
+            used += head.size();
+        }
+        if used == 0 && !is_newest {
+            return Err(damaged(format!("{} is empty, and a later one is not", segment.name())));
+        }
+        Ok(End { used, written })
+    }
+
+    /// The frame that `rest` begins with, if it is the expected one, as it was written. The oldest segment
+    /// that is left says itself where its numbers begin.
+    fn whole_frame(&self, rest: &Bytes, begins_segment: bool) -> Option<(Head, Bytes)> {
+        let head = Head::read(rest)?;
+        let is_oldest = begins_segment && self.segments.is_empty();
+        let body = (head.size() <= rest.len()).then(|| rest.slice(HEAD_BYTES..HEAD_BYTES + head.length as usize))?;
+        ((head.number == self.next || is_oldest) && head.fits(&body)).then_some((head, body))
+    }
+
+    /// Whether what `rest` begins with is a write that was cut short.
+    fn is_torn(&self, rest: &[u8]) -> bool {
+        let head = Head::read(rest).filter(|head| head.number == self.next);
+        let extent = head.map_or(HEAD_BYTES, |head| head.size()).min(rest.len());
+        let is_missing = |sector: &[u8]| sector.iter().all(|byte| *byte == 0);
+        let later = rest.chunks(SECTOR).skip(1).filter_map(Head::read);
+        // A value may look like a head; one that claims to be far away is none of ours.
+        let near = self.next + (rest.len() / SECTOR) as u64;
+        let mut later = later.filter(|head| head.number > self.next && head.number <= near);
+        !later.any(|head| head.group > self.next) && rest[..extent].chunks(SECTOR).any(is_missing)
+    }
+
+    fn take_frame(&mut self, segment: &Segment, offset: usize, body: Bytes) -> io::Result<()> {
+        let length = body.len();
+        let mut entries: Option<(u64, u64)> = None;
+        for (at, piece) in frame::read(body)?.into_iter().enumerate() {
+            if matches!(piece, Piece::Begin(..)) != (at == 0 && offset == 0) {
+                return Err(damaged("a segment does not begin where its file does".into()));
+            }
+            let op = match piece {
+                Piece::Begin(number, state) => {
+                    self.begin(segment, number, state)?;
+                    continue;
+                }
+                Piece::Entry(record) => {
+                    let index = record.at.index;
+                    entries = Some((entries.map_or(index, |(first, _)| first), index));
+                    Op::Append(vec![record])
+                }
+                Piece::Vote(vote) => Op::Vote(vote),
+                Piece::Committed(at) => Op::Committed(at),
+                Piece::Truncate(last) => Op::Truncate(last),
+                Piece::Purge(upto) => Op::Purge(upto),
+            };
+            self.places.apply(&op);
+            self.state.apply(&op);
+        }
+        if let Some((first, last)) = entries {
+            let file = segment.file.clone();
+            self.places.push(Place { first, last, segment: segment.number, file, offset, length });
+        }
+        Ok(())
+    }
+
+    /// The oldest segment says what the log was; every other one must agree with what was read by then.
+    fn begin(&mut self, segment: &Segment, number: u64, state: LogState) -> io::Result<()> {
+        let is_first = self.segments.is_empty();
+        if number != segment.number || !(is_first || state == self.state) {
+            return Err(damaged("a segment is not in its place".into()));
+        }
+        self.state = state;
+        Ok(())
+    }
+
+    /// Checks that no entry is missing.
+    fn check_whole(&self) -> io::Result<()> {
+        let LogState { purged, last, .. } = self.state;
+        if self.state.is_empty() {
+            return Ok(());
+        }
+        let bounds = self.places.bounds()?;
+        let begins = |first: u64| match purged {
+            Some(purged) => first <= purged.index + 1,
+            None => self.segments.front().is_some_and(|oldest| oldest.number == FIRST),
+        };
+        let ends = |end: u64| last.is_some_and(|last| last.index == end);
+        if !bounds.is_some_and(|(first, end)| begins(first) && ends(end)) {
+            let expected = purged.map_or(0, |purged| purged.index + 1);
+            let last = last.map_or(0, |last| last.index);
+            return Err(damaged(format!("entries {expected} to {last} are not all there: a segment is missing")));
+        }
+        Ok(())
+    }
+}
+
+/// The number of a log's first segment.
+pub const FIRST: u64 = 1;
