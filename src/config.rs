@@ -25,7 +25,7 @@ pub struct MemberAddr {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LogStoreKind {
-    /// A write-ahead log in chunk files, one `fdatasync` per group of appends.
+    /// A write-ahead log in segments, one `fdatasync` per group of appends.
     #[default]
     Wal,
     /// sled, with a `sync_data` of its own file behind each flush. Slower: docs/adr.

@@ -45,6 +45,8 @@ struct Inner {
     items: VecDeque<Item>,
     /// Payload bytes that wait or are being committed.
     bytes: usize,
+    /// Calls that wait for room.
+    crowded: usize,
     /// Operations queued, ever.
     queued: u64,
     /// Operations taken to be committed, ever.
@@ -85,7 +87,7 @@ impl Queue {
     /// A queue over a backend that holds `state`; `first` is the index of the first entry, if there is one.
     pub fn new(backend: Box<dyn Backend>, state: LogState, first: Option<u64>) -> Arc<Self> {
         let view = View::new(state, first);
-        let inner = Inner { view, items: VecDeque::new(), bytes: 0, queued: 0, taken: 0, end: None };
+        let inner = Inner { view, items: VecDeque::new(), bytes: 0, crowded: 0, queued: 0, taken: 0, end: None };
         Arc::new(Queue {
             backend,
             inner: Mutex::new(inner),
@@ -152,7 +154,9 @@ impl Queue {
     fn settle(&self, group: &Group, result: io::Result<()>) -> Result<(), End> {
         let mut inner = self.lock();
         inner.bytes -= group.ops.iter().map(payload_bytes).sum::<usize>();
-        self.room.notify_all();
+        if inner.crowded > 0 {
+            self.room.notify_all();
+        }
         match result {
             Ok(()) => {
                 inner.view.settle(group.taken);
@@ -181,7 +185,9 @@ impl Queue {
         let mut inner = self.lock();
         let bytes = op.as_ref().map_or(0, payload_bytes);
         while inner.end.is_none() && inner.bytes > 0 && inner.bytes + bytes > QUEUE_BYTES_MAX {
+            inner.crowded += 1;
             inner = self.room.wait(inner).unwrap_or_else(PoisonError::into_inner);
+            inner.crowded -= 1;
         }
         match inner.accept(op) {
             Ok(()) => {

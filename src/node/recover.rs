@@ -28,8 +28,8 @@ use crate::{
     storage::{EngineError, EngineHome},
 };
 
-/// Free bytes without which no start is tried: two segments of sled and a chunk of the log, with room to
-/// spare.
+/// Free bytes without which no start is tried: two segments of sled and the first ones of the log, with room
+/// to spare.
 const START_BYTES_MIN: u64 = 8 << 20;
 
 /// What a member stands on.
