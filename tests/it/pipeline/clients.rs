@@ -69,9 +69,10 @@ async fn hundreds_of_calls_share_a_stream_by_themselves() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_breaks_leaves_writes_without_a_session_unknown_and_repeats_reads() {
     let mut cluster = Cluster::three().await;
-    let leader = cluster.leader().await;
     let client = client(&cluster, false);
     client.put(put("k".into()), within(5)).await.expect("written");
+    // Who leads now leads on: the others are stopped at once.
+    let leader = cluster.leader().await;
     let others: Vec<_> = cluster.ids().into_iter().filter(|id| *id != leader).collect();
     others.iter().for_each(|id| cluster.pause(*id));
     let mut writes = JoinSet::new();
