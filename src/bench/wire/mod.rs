@@ -4,13 +4,13 @@ mod etcd;
 mod pipe;
 mod places;
 mod plain;
+mod unary;
 
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::time::timeout;
-use tonic::transport::Channel;
 
 pub(super) use self::pipe::{Pipe, Piping, outcome};
 use self::{etcd::Etcd, places::Place, plain::Plain};
@@ -21,7 +21,6 @@ use super::{
 };
 use crate::{
     client::{Client, ClientBuilder},
-    env::{Net, Tcp},
     error::Error,
     recipes::KvApi,
     types::{
@@ -149,14 +148,14 @@ pub(super) async fn connect(options: &Options) -> Result<Vec<Wire>, BenchError> 
         Driver::Plain => {
             let places = places::quorate(&scout(options)?, limit).await?;
             let chosen = Place::choose(&places, options)?;
-            let plain = |at: &str| Ok(Wire::Plain(Plain::new(channel(at)?, options.consistency), limit));
+            let plain = |at: &str| Ok(Wire::Plain(Plain::new(at, options.consistency)?, limit));
             count.map(|number| plain(&chosen[number % chosen.len()])).collect()
         }
         Driver::Etcd => {
             let places = places::etcd(&options.endpoints, limit).await?;
             let chosen = Place::choose(&places, options)?;
             let serializable = options.consistency.level == Level::Eventual;
-            let etcd = |at: &str| Ok(Wire::Etcd(Etcd::new(channel(at)?, serializable), limit));
+            let etcd = |at: &str| Ok(Wire::Etcd(Etcd::new(at, serializable)?, limit));
             count.map(|number| etcd(&chosen[number % chosen.len()])).collect()
         }
     }
@@ -227,13 +226,4 @@ pub(super) async fn load(options: &Options, wires: &[Wire]) -> Result<(), BenchE
     });
     let loaded = stream::iter(puts).buffer_unordered(LOADERS).try_collect::<()>().await;
     loaded.map_err(|Failed(kind)| BenchError::Load(kind))
-}
-
-/// A connection that is made when it is first used, and again after it broke.
-///
-/// # Errors
-/// `Invalid`.
-fn channel(address: &str) -> Result<Channel, BenchError> {
-    let net: Arc<dyn Net> = Arc::new(Tcp);
-    net.channel(address).map_err(BenchError::Invalid)
 }
