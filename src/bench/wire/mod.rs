@@ -6,7 +6,7 @@ mod places;
 mod plain;
 mod unary;
 
-use std::{sync::Arc, time::Duration};
+use std::{future::ready, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -18,6 +18,7 @@ use super::{
     BenchError,
     keys::{Keys, Random},
     options::{Driver, Options, Workload},
+    threads::Threads,
 };
 use crate::{
     client::{Client, ClientBuilder},
@@ -188,30 +189,30 @@ fn scout(options: &Options) -> Result<Client, BenchError> {
 
 /// Lets each client find the leader, and where it matters who is who; who does not will say so with its
 /// operations.
-pub(super) async fn greet(options: &Options, wires: &[Wire]) {
+pub(super) async fn greet(options: &Options, wires: &[Wire], threads: &Threads) {
     let all = options.consistency.route == Route::Follower;
-    let greeting = |wire: &Wire| {
-        let client = wire.client().ok().cloned();
+    let greeting = |(number, client): (usize, Client)| {
         let options = CallOptions { timeout: Some(options.load.timeout), ..CallOptions::default() };
-        async move {
-            let Some(client) = client else { return };
+        threads.on(number, async move {
             let _ = client.members(options.clone()).await;
             for endpoint in client.endpoints().iter().filter(|_| all) {
                 let _ = client.status(endpoint, options.clone()).await;
             }
-        }
+        })
     };
-    stream::iter(wires).map(greeting).buffer_unordered(LOADERS).collect::<()>().await;
+    let clients =
+        wires.iter().enumerate().filter_map(|(number, wire)| Some((number, wire.client().ok()?.clone())));
+    stream::iter(clients).map(greeting).buffer_unordered(LOADERS).for_each(|_| ready(())).await;
 }
 
-/// Puts all keys.
+/// Puts all keys; etcd's through its first connection.
 ///
 /// # Errors
 /// One of them could not be put.
-pub(super) async fn load(options: &Options, wires: &[Wire]) -> Result<(), BenchError> {
-    let wire = match (options.driver, wires.first()) {
-        (Driver::Etcd, Some(wire)) => wire.clone(),
-        _ => Wire::Rust(scout(options)?, Consistency::default()),
+pub(super) async fn load(options: Options, first: Option<Wire>) -> Result<(), BenchError> {
+    let wire = match first {
+        Some(wire @ Wire::Etcd(..)) => wire,
+        _ => Wire::Rust(scout(&options)?, Consistency::default()),
     };
     if let Ok(client) = wire.client() {
         let options = CallOptions { timeout: Some(options.load.timeout), ..CallOptions::default() };
