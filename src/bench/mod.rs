@@ -7,10 +7,10 @@
 //!
 //! Map: `options` (what to do) · `keys` (which key next) · `wire` (who carries an operation: the Rust client,
 //! plain gRPC calls and streams, etcd's API) · `pace` (when the next one begins) · `recorder` (what came of
-//! it) · `meter` (what processes use) · `workload` (what clients do) · `run` (the phases) · `report`, `page`
-//! (what came of it) · `noop` (a server that does nothing, for comparison).
+//! it) · `meter` (what processes use) · `workload` (what clients do) · `threads` (where they do it) · `run`
+//! (the phases) · `report`, `page` (what came of it) · `noop` (a server that does nothing, for comparison).
 //!
-//! The load has a runtime of its own with few threads, so that it costs the same whoever calls. No error ends
+//! The load has few threads of its own, so that it costs the same whoever calls. No error ends
 //! a run: errors are counted by kind.
 
 mod keys;
@@ -22,6 +22,7 @@ mod page;
 mod recorder;
 mod report;
 mod run;
+mod threads;
 mod wire;
 mod workload;
 

@@ -98,7 +98,7 @@ pub enum Driver {
     Rust,
     /// The Rust client as applications have it: with exactly-once sessions, repeating what failed.
     Retrying,
-    /// The generated gRPC stubs, and nothing around them.
+    /// Bare gRPC calls, straight on HTTP/2.
     Plain,
     /// The same for etcd's API.
     Etcd,

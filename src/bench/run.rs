@@ -5,11 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{
-    runtime::Builder,
-    task::JoinSet,
-    time::{sleep_until, timeout},
-};
+use tokio::{runtime::Builder, time::sleep_until};
 
 use super::{
     BenchError,
@@ -18,6 +14,7 @@ use super::{
     options::Options,
     recorder::Live,
     report::Report,
+    threads::Threads,
     wire,
     workload::{self, Shared},
 };
@@ -33,32 +30,34 @@ const TICK: Duration = Duration::from_secs(1);
 pub async fn run(options: Options, tell: impl Fn(&Live) + Send + 'static) -> Result<Report, BenchError> {
     options.validate()?;
     let load = tokio::task::spawn_blocking(move || {
-        let mut threads = Builder::new_multi_thread();
-        let threads = threads.worker_threads(options.load.threads.max(1)).enable_all().build();
-        let threads = threads.map_err(BenchError::io("cannot start threads"))?;
-        let measured = threads.block_on(measure(options, tell));
-        threads.shutdown_background();
+        let threads = Threads::start(options.load.threads)?;
+        let looker = Builder::new_current_thread().enable_all().build();
+        let looker = looker.map_err(BenchError::io("cannot start a runtime"))?;
+        let measured = looker.block_on(measure(options, threads, tell));
+        looker.shutdown_background();
         measured
     });
     load.await.unwrap_or_else(|error| Err(BenchError::io("the load broke off")(error.into())))
 }
 
-async fn measure(options: Options, tell: impl Fn(&Live)) -> Result<Report, BenchError> {
+/// Looks on while the threads work.
+async fn measure(options: Options, mut threads: Threads, tell: impl Fn(&Live)) -> Result<Report, BenchError> {
     let meter = Meter::new(&options.server_pids)?;
     let wires = wire::connect(&options).await?;
     if options.workload.needs_keys() && !options.data.loaded {
-        wire::load(&options, &wires).await?;
+        threads.on(0, wire::load(options.clone(), wires.first().cloned())).await??;
     }
-    wire::greet(&options, &wires).await;
-    let watches = workload::prepare(&options, &wires).await?;
+    wire::greet(&options, &wires, &threads).await;
+    let watches = workload::prepare(&options, &wires, &threads).await?;
     let keys = Keys::new(&options.data);
     let shared = Arc::new(Shared::beginning_now(options, keys));
-    let mut clients = workload::start(&shared, &wires, watches);
+    workload::start(&shared, &wires, (watches, &mut threads));
     look_until(shared.window.from, &shared, &tell).await;
     let before = meter.sample();
     look_until(shared.window.until, &shared, &tell).await;
     let used = Used { before, after: meter.sample() };
-    finish(&mut clients, shared.options.load.timeout).await;
+    // What is under way counts: an operation that hangs is what latencies are measured for.
+    threads.finish(shared.options.load.timeout + TICK).await;
     Ok(Report::new(&shared, &used))
 }
 
@@ -78,11 +77,4 @@ async fn look_until(end: Instant, shared: &Shared, tell: &impl Fn(&Live)) {
             looked = next;
         }
     }
-}
-
-/// Waits for what is under way, which counts: an operation that hangs is what latencies are measured for.
-async fn finish(clients: &mut JoinSet<()>, limit: Duration) {
-    let all = async { while clients.join_next().await.is_some() {} };
-    let _ = timeout(limit + TICK, all).await;
-    clients.abort_all();
 }

@@ -2,36 +2,54 @@
 //! messages are written by hand after its public field numbers.
 
 use bytes::Bytes;
-use http::uri::PathAndQuery;
 use prost::Message;
-use tonic::{Code, Request, Status, client::Grpc, transport::Channel};
-use tonic_prost::ProstCodec;
+use tonic::{Code, Status};
 
-use super::Failed;
+use super::{
+    Failed,
+    unary::{Caller, Method},
+};
+use crate::bench::BenchError;
 
 /// etcd's service on one connection.
 #[derive(Clone)]
 pub(in crate::bench) struct Etcd {
-    service: Grpc<Channel>,
+    caller: Caller,
+    put: Method,
+    range: Method,
+    txn: Method,
+    status: Method,
     serializable: bool,
 }
 
 impl Etcd {
     /// Reads are linearizable, or `serializable`: whatever the member has applied.
-    pub fn new(channel: Channel, serializable: bool) -> Etcd {
-        Etcd { service: Grpc::new(channel), serializable }
+    ///
+    /// # Errors
+    /// `Invalid`: no such address is possible.
+    pub fn new(address: &str, serializable: bool) -> Result<Etcd, BenchError> {
+        let caller = Caller::new(address)?;
+        Ok(Etcd {
+            put: caller.method("/etcdserverpb.KV/Put")?,
+            range: caller.method("/etcdserverpb.KV/Range")?,
+            txn: caller.method("/etcdserverpb.KV/Txn")?,
+            status: caller.method("/etcdserverpb.Maintenance/Status")?,
+            serializable,
+            caller,
+        })
     }
 
     pub async fn put(&mut self, key: Bytes, value: Bytes) -> Result<(), Failed> {
         let request = PutRequest { key, value };
-        self.call::<_, PutResponse>(request, "/etcdserverpb.KV/Put").await.map(drop)
+        let answer = self.caller.call::<PutResponse>(&self.put, &request).await;
+        answer.map(drop).map_err(|status| failed(&status))
     }
 
     /// Whether it was found.
     pub async fn get(&mut self, key: Bytes) -> Result<bool, Failed> {
         let request = RangeRequest { key, serializable: self.serializable };
-        let answer: RangeResponse = self.call(request, "/etcdserverpb.KV/Range").await?;
-        Ok(!answer.kvs.is_empty())
+        let answer = self.caller.call::<RangeResponse>(&self.range, &request).await;
+        answer.map(|answer| !answer.kvs.is_empty()).map_err(|status| failed(&status))
     }
 
     /// Puts all in one transaction, if the first is there where that is asked for; whether it was.
@@ -43,25 +61,15 @@ impl Etcd {
             compare: first.map(there).into_iter().collect(),
             success: pairs.into_iter().map(put).collect(),
         };
-        let answer: TxnResponse = self.call(request, "/etcdserverpb.KV/Txn").await?;
-        Ok(answer.succeeded)
+        let answer = self.caller.call::<TxnResponse>(&self.txn, &request).await;
+        answer.map(|answer| answer.succeeded).map_err(|status| failed(&status))
     }
 
     /// The member's id, and the leader's.
     pub async fn status(&mut self) -> Result<(u64, u64), Failed> {
-        let answer: StatusResponse = self.call(StatusRequest {}, "/etcdserverpb.Maintenance/Status").await?;
+        let answer = self.caller.call::<StatusResponse>(&self.status, &StatusRequest {}).await;
+        let answer = answer.map_err(|status| failed(&status))?;
         Ok((answer.header.unwrap_or_default().member_id, answer.leader))
-    }
-
-    async fn call<M, A>(&mut self, message: M, path: &'static str) -> Result<A, Failed>
-    where
-        M: Message + 'static,
-        A: Message + Default + 'static,
-    {
-        self.service.ready().await.map_err(|_| Failed("connection"))?;
-        let path = PathAndQuery::from_static(path);
-        let answer = self.service.unary(Request::new(message), path, ProstCodec::<M, A>::default()).await;
-        answer.map(tonic::Response::into_inner).map_err(|status| failed(&status))
     }
 }
 

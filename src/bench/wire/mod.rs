@@ -4,13 +4,13 @@ mod etcd;
 mod pipe;
 mod places;
 mod plain;
+mod unary;
 
-use std::{sync::Arc, time::Duration};
+use std::{future::ready, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::time::timeout;
-use tonic::transport::Channel;
 
 pub(super) use self::pipe::{Pipe, Piping, outcome};
 use self::{etcd::Etcd, places::Place, plain::Plain};
@@ -18,10 +18,10 @@ use super::{
     BenchError,
     keys::{Keys, Random},
     options::{Driver, Options, Workload},
+    threads::Threads,
 };
 use crate::{
     client::{Client, ClientBuilder},
-    env::{Net, Tcp},
     error::Error,
     recipes::KvApi,
     types::{
@@ -149,14 +149,14 @@ pub(super) async fn connect(options: &Options) -> Result<Vec<Wire>, BenchError> 
         Driver::Plain => {
             let places = places::quorate(&scout(options)?, limit).await?;
             let chosen = Place::choose(&places, options)?;
-            let plain = |at: &str| Ok(Wire::Plain(Plain::new(channel(at)?, options.consistency), limit));
+            let plain = |at: &str| Ok(Wire::Plain(Plain::new(at, options.consistency)?, limit));
             count.map(|number| plain(&chosen[number % chosen.len()])).collect()
         }
         Driver::Etcd => {
             let places = places::etcd(&options.endpoints, limit).await?;
             let chosen = Place::choose(&places, options)?;
             let serializable = options.consistency.level == Level::Eventual;
-            let etcd = |at: &str| Ok(Wire::Etcd(Etcd::new(channel(at)?, serializable), limit));
+            let etcd = |at: &str| Ok(Wire::Etcd(Etcd::new(at, serializable)?, limit));
             count.map(|number| etcd(&chosen[number % chosen.len()])).collect()
         }
     }
@@ -189,30 +189,30 @@ fn scout(options: &Options) -> Result<Client, BenchError> {
 
 /// Lets each client find the leader, and where it matters who is who; who does not will say so with its
 /// operations.
-pub(super) async fn greet(options: &Options, wires: &[Wire]) {
+pub(super) async fn greet(options: &Options, wires: &[Wire], threads: &Threads) {
     let all = options.consistency.route == Route::Follower;
-    let greeting = |wire: &Wire| {
-        let client = wire.client().ok().cloned();
+    let greeting = |(number, client): (usize, Client)| {
         let options = CallOptions { timeout: Some(options.load.timeout), ..CallOptions::default() };
-        async move {
-            let Some(client) = client else { return };
+        threads.on(number, async move {
             let _ = client.members(options.clone()).await;
             for endpoint in client.endpoints().iter().filter(|_| all) {
                 let _ = client.status(endpoint, options.clone()).await;
             }
-        }
+        })
     };
-    stream::iter(wires).map(greeting).buffer_unordered(LOADERS).collect::<()>().await;
+    let clients =
+        wires.iter().enumerate().filter_map(|(number, wire)| Some((number, wire.client().ok()?.clone())));
+    stream::iter(clients).map(greeting).buffer_unordered(LOADERS).for_each(|_| ready(())).await;
 }
 
-/// Puts all keys.
+/// Puts all keys; etcd's through its first connection.
 ///
 /// # Errors
 /// One of them could not be put.
-pub(super) async fn load(options: &Options, wires: &[Wire]) -> Result<(), BenchError> {
-    let wire = match (options.driver, wires.first()) {
-        (Driver::Etcd, Some(wire)) => wire.clone(),
-        _ => Wire::Rust(scout(options)?, Consistency::default()),
+pub(super) async fn load(options: Options, first: Option<Wire>) -> Result<(), BenchError> {
+    let wire = match first {
+        Some(wire @ Wire::Etcd(..)) => wire,
+        _ => Wire::Rust(scout(&options)?, Consistency::default()),
     };
     if let Ok(client) = wire.client() {
         let options = CallOptions { timeout: Some(options.load.timeout), ..CallOptions::default() };
@@ -227,13 +227,4 @@ pub(super) async fn load(options: &Options, wires: &[Wire]) -> Result<(), BenchE
     });
     let loaded = stream::iter(puts).buffer_unordered(LOADERS).try_collect::<()>().await;
     loaded.map_err(|Failed(kind)| BenchError::Load(kind))
-}
-
-/// A connection that is made when it is first used, and again after it broke.
-///
-/// # Errors
-/// `Invalid`.
-fn channel(address: &str) -> Result<Channel, BenchError> {
-    let net: Arc<dyn Net> = Arc::new(Tcp);
-    net.channel(address).map_err(BenchError::Invalid)
 }

@@ -1,15 +1,16 @@
 //! A stream of `Kv.Pipeline`, driven with bare messages: no routing, no retries, no queue between callers.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use prost::Message;
 use tokio::{sync::mpsc, time::timeout};
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Streaming, transport::Channel};
+use tonic::Streaming;
 
 use super::{Failed, NOT_FOUND, plain, transaction};
 use crate::{
+    env::{Net, Tcp},
     pb::{
         convert::{self, RequestKind},
         v1::{self, kv_client::KvClient, pipeline_answer::Answer, pipeline_call::Request},
@@ -25,7 +26,7 @@ const MESSAGE_BYTES_MAX: usize = 128 << 10;
 /// What it takes to open a stream.
 #[derive(Clone)]
 pub(in crate::bench) struct Piping {
-    service: KvClient<Channel>,
+    address: String,
     consistency: v1::Consistency,
     /// How long one operation may take.
     limit: Duration,
@@ -39,14 +40,16 @@ pub(in crate::bench) struct Pipe {
 }
 
 impl Piping {
-    pub fn new(service: KvClient<Channel>, consistency: v1::Consistency, limit: Duration) -> Piping {
-        Piping { service, consistency, limit }
+    pub fn new(address: &str, consistency: v1::Consistency, limit: Duration) -> Piping {
+        Piping { address: address.to_owned(), consistency, limit }
     }
 
-    /// Opens a stream.
-    pub async fn open(&mut self) -> Result<Pipe, Failed> {
+    /// Opens a stream, on a new connection.
+    pub async fn open(&self) -> Result<Pipe, Failed> {
         let (messages, queued) = mpsc::channel(MESSAGES_MAX);
-        let opened = timeout(self.limit, self.service.pipeline(ReceiverStream::new(queued))).await;
+        let net: Arc<dyn Net> = Arc::new(Tcp);
+        let mut service = KvClient::new(net.channel(&self.address).map_err(|_| Failed("invalid"))?);
+        let opened = timeout(self.limit, service.pipeline(ReceiverStream::new(queued))).await;
         let opened = opened.map_err(|_| super::DEADLINE)?;
         let answers = opened.map_err(|status| plain::failed(&status, RequestKind::Read))?.into_inner();
         Ok(Pipe { messages, answers, limit: self.limit })

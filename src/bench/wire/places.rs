@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::{DEADLINE, Etcd, channel};
+use super::{DEADLINE, Etcd};
 use crate::{
     bench::{BenchError, options::Options},
     client::Client,
@@ -73,7 +73,7 @@ pub(super) async fn quorate(client: &Client, limit: Duration) -> Result<Vec<Plac
 pub(super) async fn etcd(endpoints: &[String], limit: Duration) -> Result<Vec<Place>, BenchError> {
     let (mut places, mut why) = (Vec::new(), "");
     for address in endpoints {
-        let mut etcd = Etcd::new(channel(address)?, false);
+        let mut etcd = Etcd::new(address, false)?;
         match timeout(limit, etcd.status()).await.unwrap_or(Err(DEADLINE)) {
             Ok((id, leader)) => places.push(Place { address: address.clone(), id, leads: id == leader }),
             Err(failed) => why = failed.0,

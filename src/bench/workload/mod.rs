@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use tokio::{task::JoinSet, time::sleep};
+use tokio::time::sleep;
 
 pub(super) use self::watch::Watches;
 use super::{
@@ -20,6 +20,7 @@ use super::{
     options::{Options, Workload},
     pace::{Pace, Window},
     recorder::Recorder,
+    threads::Threads,
     wire::{Failed, Wire},
 };
 
@@ -80,38 +81,39 @@ impl Shared {
 ///
 /// # Errors
 /// They have not.
-pub(super) async fn prepare(options: &Options, wires: &[Wire]) -> Result<Watches, BenchError> {
+pub(super) async fn prepare(
+    options: &Options,
+    wires: &[Wire],
+    threads: &Threads,
+) -> Result<Watches, BenchError> {
     match options.workload {
-        Workload::Watch => Ok(watch::open(options, wires).await?),
+        Workload::Watch => watch::open(options, wires, threads).await,
         _ => Ok(Watches::default()),
     }
 }
 
 /// Lets all clients work, client `i` on connection `i` modulo their number. They end by themselves.
-pub(super) fn start(shared: &Arc<Shared>, wires: &[Wire], watches: Watches) -> JoinSet<()> {
-    let mut clients = JoinSet::new();
+pub(super) fn start(shared: &Arc<Shared>, wires: &[Wire], (watches, threads): (Watches, &mut Threads)) {
     if shared.options.workload == Workload::Watch {
-        watch::start(shared, wires, watches, &mut clients);
-        return clients;
+        return watch::start(shared, wires, (watches, threads));
     }
     let pipings: Vec<_> = wires.iter().filter_map(Wire::piping).collect();
     if shared.options.is_piped() && !pipings.is_empty() {
         let (all, streams) = (shared.options.load.clients as usize, pipings.len());
         for (number, piping) in pipings.into_iter().enumerate() {
             let places = all / streams + usize::from(number < all % streams);
-            clients.spawn(piped::client(shared.clone(), piping, (number, places)));
+            threads.spawn(number, piped::client(shared.clone(), piping, (number, places)));
         }
-        return clients;
+        return;
     }
     for (number, wire) in wires.iter().cycle().take(shared.options.load.clients as usize).enumerate() {
-        let (shared, wire) = (shared.clone(), wire.clone());
+        let (shared, wire, connection) = (shared.clone(), wire.clone(), number % wires.len());
         match shared.options.workload {
-            Workload::Scan => clients.spawn(scan::client(shared, wire, number)),
-            Workload::Lock => clients.spawn(lock::client(shared, wire, number)),
-            _ => clients.spawn(points::client(shared, wire, number)),
+            Workload::Scan => threads.spawn(connection, scan::client(shared, wire, number)),
+            Workload::Lock => threads.spawn(connection, lock::client(shared, wire, number)),
+            _ => threads.spawn(connection, points::client(shared, wire, number)),
         };
     }
-    clients
 }
 
 /// Random numbers of a client's own.

@@ -12,7 +12,6 @@ use bytes::{BufMut, Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::{
     sync::Semaphore,
-    task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
@@ -20,8 +19,10 @@ use tokio_util::sync::CancellationToken;
 use super::{PAUSE, Shared, random};
 use crate::{
     bench::{
+        BenchError,
         keys::Random,
         options::Options,
+        threads::Threads,
         wire::{Failed, Wire},
     },
     client::Client,
@@ -45,19 +46,24 @@ pub(in crate::bench) struct Watches(Vec<(Client, WatchStream)>);
 ///
 /// # Errors
 /// One of them did not begin.
-pub(super) async fn open(options: &Options, wires: &[Wire]) -> Result<Watches, Error> {
-    let wires = wires.iter().cycle().take(options.load.clients as usize);
+pub(super) async fn open(
+    options: &Options,
+    wires: &[Wire],
+    threads: &Threads,
+) -> Result<Watches, BenchError> {
+    let clients = wires.iter().enumerate().cycle().take(options.load.clients as usize);
     let limit = options.load.timeout;
-    let open = |wire: &Wire| {
+    let open = |(connection, wire): (usize, &Wire)| {
         let client = wire.client().cloned();
-        async move {
+        threads.on(connection, async move {
             let client = client?;
             let late = || Error::Deadline { waiting_for: "a watch".into(), maybe_committed: false };
             let stream = timeout(limit, begin(&client)).await.unwrap_or_else(|_| Err(late()))?;
-            Ok::<_, Error>((client, stream))
-        }
+            Ok::<_, BenchError>((client, stream))
+        })
     };
-    Ok(Watches(stream::iter(wires).map(open).buffered(OPENING).try_collect().await?))
+    let opened = stream::iter(clients).map(open).buffered(OPENING);
+    Ok(Watches(opened.map(|opened| opened?).try_collect().await?))
 }
 
 /// A watch that has begun.
@@ -71,17 +77,18 @@ async fn begin(client: &Client) -> Result<WatchStream, Error> {
 }
 
 /// Lets one client put, and all others watch.
-pub(super) fn start(shared: &Arc<Shared>, wires: &[Wire], watches: Watches, clients: &mut JoinSet<()>) {
+pub(super) fn start(shared: &Arc<Shared>, wires: &[Wire], (watches, threads): (Watches, &mut Threads)) {
     let (seen, over) = (Arc::new(Semaphore::new(0)), CancellationToken::new());
     for (number, (client, stream)) in watches.0.into_iter().enumerate() {
         let watcher = Watcher { shared: shared.clone(), seen: seen.clone(), client, number };
         let over = over.clone();
-        clients
-            .spawn(async move { over.run_until_cancelled_owned(watcher.watch(stream)).await.unwrap_or(()) });
+        threads.spawn(number % wires.len(), async move {
+            over.run_until_cancelled_owned(watcher.watch(stream)).await.unwrap_or(())
+        });
     }
     if let Some(wire) = wires.first() {
         let putter = Putter { shared: shared.clone(), seen, wire: wire.clone() };
-        clients.spawn(async move {
+        threads.spawn(0, async move {
             putter.put().await;
             over.cancel();
         });
