@@ -25,6 +25,7 @@ pub mod raft;
 pub mod recipes;
 #[cfg(feature = "server")]
 pub mod server;
+pub mod stages;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]
 pub mod state;
 #[deny(clippy::disallowed_methods, clippy::disallowed_types)]

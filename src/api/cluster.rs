@@ -52,11 +52,17 @@ fn response(status: node::Status, request_id: &str) -> v1::StatusResponse {
         lag: status.lag.into_iter().map(lag).collect(),
         limits: BTreeMap::new(),
         log_store: log_store(status.log_store).into(),
+        stages: status.stages.into_iter().map(stage).collect(),
     }
 }
 
 fn lag(lag: node::Lag) -> v1::status_response::Lag {
     v1::status_response::Lag { id: lag.id, matched_index: lag.matched_index, entries: lag.entries }
+}
+
+fn stage(times: node::StageTimes) -> v1::status_response::Stage {
+    let node::StageTimes { stage, count, mean_us, p50_us, p99_us, max_us } = times;
+    v1::status_response::Stage { name: stage.name().into(), count, mean_us, p50_us, p99_us, max_us }
 }
 
 fn log_store(kind: LogStoreKind) -> &'static str {

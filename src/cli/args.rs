@@ -184,7 +184,7 @@ pub enum Command {
     Compact(CompactArgs),
     /// How each member is: role, position, lag, sizes.
     #[command(after_help = help::STATUS)]
-    Status,
+    Status(StatusArgs),
     /// The members of the cluster, as one of them knows it.
     #[command(after_help = help::MEMBERS)]
     Members,
@@ -544,6 +544,14 @@ pub struct WatchArgs {
 pub struct CompactArgs {
     /// What was superseded at or below it is forgotten; reads below it fail.
     pub revision: Revision,
+}
+
+/// Arguments of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Show instead where each member's time went: how long each stage of operations took.
+    #[arg(long)]
+    pub stages: bool,
 }
 
 /// Arguments of `hash`.

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use super::{
     Failure, Outcome, Session,
-    args::{HashArgs, OutputForm},
+    args::{HashArgs, OutputForm, StatusArgs},
     output::{self, HashObject, MembersObject, StatusObject, Unreachable},
 };
 use crate::{
@@ -62,14 +62,15 @@ fn print_json<'a, T, O: Serialize>(
 }
 
 /// `status`
-pub(super) async fn status(session: &mut Session<'_>) -> Result<Outcome, Failure> {
+pub(super) async fn status(session: &mut Session<'_>, args: StatusArgs) -> Result<Outcome, Failure> {
     let ask =
         |client: Client, endpoint: String, options| async move { client.status(&endpoint, options).await };
     let answers = ask_each(session, ask).await;
     if session.global.output == OutputForm::Json {
         print_json(session.out, &answers, StatusObject::new)?;
     } else {
-        writeln!(session.out, "{}", status_table(&answers))?;
+        let table = if args.stages { stages_table(&answers) } else { status_table(&answers) };
+        writeln!(session.out, "{table}")?;
         print_errors(session.out, &answers)?;
     }
     require_one(answers)
@@ -86,6 +87,23 @@ fn status_table(answers: &Answers<v1::StatusResponse>) -> String {
         Err(error) => vec![endpoint.clone(), "-".into(), error.reason().into()],
     };
     output::table(&head, answers.iter().map(row))
+}
+
+/// Where each member's time went.
+fn stages_table(answers: &Answers<v1::StatusResponse>) -> String {
+    let head = ["ENDPOINT", "ID", "STAGE", "COUNT", "MEAN", "P50", "P99", "MAX"];
+    let rows = answers.iter().filter_map(|(endpoint, answer)| Some((endpoint, answer.as_ref().ok()?)));
+    let rows = rows.flat_map(|(endpoint, status)| status.stages.iter().map(move |stage| (endpoint, status.id, stage)));
+    let row = |(endpoint, id, stage): (&String, u64, &v1::status_response::Stage)| {
+        let times = [stage.mean_us, stage.p50_us, stage.p99_us, stage.max_us].map(milliseconds);
+        let named = [endpoint.clone(), id.to_string(), stage.name.clone(), stage.count.to_string()];
+        named.into_iter().chain(times).collect()
+    };
+    output::table(&head, rows.map(row))
+}
+
+fn milliseconds(micros: u64) -> String {
+    format!("{}.{:03} ms", micros / 1000, micros % 1000)
 }
 
 /// How many entries each member lacks, as the leader of the newest term counts them; itself: 0.

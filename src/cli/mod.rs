@@ -270,7 +270,7 @@ async fn client_command(
         Command::Observe(args) => lock_commands::observe(session, args).await,
         Command::Scan(args) => kv_commands::scan(session, args).await,
         Command::Compact(args) => kv_commands::compact(session, args).await,
-        Command::Status => cluster_commands::status(session).await,
+        Command::Status(args) => cluster_commands::status(session, args).await,
         Command::Members | Command::Member(MemberCommand::List) => cluster_commands::members(session).await,
         Command::Hash(args) => cluster_commands::hash(session, args).await,
         Command::Serve(_)

@@ -49,6 +49,7 @@ use tracing::error;
 
 pub use self::scan::ScanStream;
 pub use self::status::{Lag, Member, StateHash, Status};
+pub use crate::stages::{Stage, StageTimes};
 pub use self::stores::{Disks, Stores};
 pub use self::watches::{WatchPart, WatchParts, WholeMax, whole};
 use self::{

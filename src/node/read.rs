@@ -10,6 +10,7 @@ use crate::{
     env::Moment,
     error::Error,
     mutant::Mutant,
+    stages::Stage,
     state::{Command, Operation, View},
     types::{Consistency, Evidence, Level, Mechanism, MemberRole, Route, Waited},
 };
@@ -46,9 +47,13 @@ impl Inner {
         let proved = self.env.now();
         permission.role = self.role();
         permission.waited.quorum = proved.since(began);
+        if permission.mechanism == Mechanism::ReadIndex {
+            self.log.stages().record(Stage::Round, permission.waited.quorum);
+        }
         if let Some(index) = permission.read_index {
             self.applied_to(index, call).await?;
             permission.waited.apply = self.env.now().since(proved);
+            self.log.stages().record(Stage::CatchUp, permission.waited.apply);
         }
         Ok(permission)
     }

@@ -8,6 +8,7 @@ use super::Inner;
 use crate::{
     config::LogStoreKind,
     raft::types::{Peer, TypeConfig},
+    stages::StageTimes,
     types::{Header, MemberRole, NodeId, Revision},
 };
 
@@ -75,6 +76,8 @@ pub struct Status {
     pub lag: Vec<Lag>,
     /// The implementation of its log.
     pub log_store: LogStoreKind,
+    /// What each stage of operations took since it started.
+    pub stages: Vec<StageTimes>,
 }
 
 /// A hash over all keys and values visible at a revision.
@@ -116,6 +119,7 @@ impl Inner {
             leader_contact_age: self.leader_contact_age(),
             lag: lag(&metrics),
             log_store: self.config.log_store,
+            stages: self.log.stages().times(),
         }
     }
 

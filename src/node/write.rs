@@ -10,6 +10,7 @@ use super::{Inner, call::Call, leadership::Leader};
 use crate::{
     error::Error,
     raft::types::{Peer, Proposal, Response, TypeConfig},
+    stages::Stage,
     state::{self, Applied, Command, Operation, Outcome},
     types::{NodeId, Op, Txn},
 };
@@ -33,7 +34,9 @@ impl Inner {
         let command = Command { request_id: call.request_id.clone(), session, guards, op };
         state::validate_command(&command, &self.config.limits)?;
         let _place = self.admission.write()?;
+        let began = Instant::now();
         let applied = self.propose(command, call).await?;
+        self.log.stages().record(Stage::Write, began.elapsed());
         match applied.outcome {
             Outcome::Refused(refusal) => Err(refusal.into()),
             _ => Ok(applied),
@@ -84,7 +87,9 @@ impl Inner {
     pub async fn propose_here(&self, proposal: Proposal, call: &Call) -> Result<Applied, Attempt> {
         self.check_space(&proposal.command().op).map_err(Attempt::Final)?;
         debug!(request_id = %call.request_id, "proposing");
+        let began = Instant::now();
         let written = call.outcome("the write to be committed", self.raft.client_write(proposal)).await;
+        self.log.stages().record(Stage::Propose, began.elapsed());
         match written.map_err(Attempt::Final)? {
             Ok(done) => match done.data {
                 Response::Applied(applied) => Ok(applied),

@@ -19,7 +19,7 @@ use openraft::{
     entry::RaftEntry,
     storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine},
 };
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 use tracing::{debug, info};
 
 use super::{
@@ -98,10 +98,12 @@ impl Applier {
 
     async fn apply_chunk(&mut self, chunk: Chunk) -> io::Result<()> {
         let Some((last, _)) = chunk.last() else { return Ok(()) };
+        self.log.committed(last.log_id().index());
         if !Mutant::ApplyBeforeDurable.is_on() {
             self.log.wait_durable(last.log_id()).await?;
         }
         self.await_room().await?;
+        let began = Instant::now();
         let mut batch = self.machine.begin();
         let mut answers = Vec::with_capacity(chunk.len());
         for (entry, responder) in chunk {
@@ -111,6 +113,7 @@ impl Applier {
         let committed = self.machine.commit(batch).map_err(io::Error::other)?;
         let view = self.machine.reader().position();
         self.sink.committed(committed, &view);
+        self.log.stages().record(Stage::Apply, began.elapsed());
         self.progress.send_replace(view);
         for (responder, response) in answers {
             responder.send(response);

@@ -22,13 +22,14 @@ const SCENARIO_SEEDS: u64 = 10;
 /// Seeds of random runs, at most.
 const RANDOM_SEEDS: u64 = 60;
 
-const NOTHING: Parts = Parts { kv: false, locks: false, leases: false, watches: false };
+const NOTHING: Parts = Parts { kv: false, locks: false, leases: false, watches: false, registers: false };
 const KV: Parts = Parts { kv: true, ..NOTHING };
 const WATCHED: Parts = Parts { watches: true, ..KV };
 const LOCKS: Parts = Parts { locks: true, ..NOTHING };
+const REGISTERS: Parts = Parts { registers: true, ..NOTHING };
 
 /// Bugs that random faults lead to, with the part of the workload that each is about: so a run is short.
-const RANDOM: [(Mutant, &str, Parts); 7] = [
+const RANDOM: [(Mutant, &str, Parts); 9] = [
     (Mutant::GuardIgnored, "guards: ", LOCKS),
     (Mutant::AppliedApart, "states differ", KV),
     (Mutant::AppliedTwice, "states differ", KV),
@@ -36,6 +37,8 @@ const RANDOM: [(Mutant, &str, Parts); 7] = [
     (Mutant::WatchTwice, "watch of", WATCHED),
     (Mutant::StaleFollower, "linearizable: read linearizable", KV),
     (Mutant::RetriedWithoutSession, "exactly once: ", KV),
+    (Mutant::StaleFollower, "checker: stale-read", REGISTERS),
+    (Mutant::RetriedWithoutSession, "checker: ", REGISTERS),
 ];
 
 /// What random faults have shown once, and nothing leads to for sure.
@@ -103,8 +106,14 @@ pub fn named(name: &str) -> Result<Mutant, String> {
 }
 
 fn shown(parts: Parts) -> String {
-    let Parts { kv, locks, leases, watches } = parts;
-    let parts = [(kv, "keys"), (locks, "locks"), (leases, "leases"), (watches, "watches")];
+    let Parts { kv, locks, leases, watches, registers } = parts;
+    let parts = [
+        (kv, "keys"),
+        (locks, "locks"),
+        (leases, "leases"),
+        (watches, "watches"),
+        (registers, "registers"),
+    ];
     parts.into_iter().filter(|(is, _)| *is).map(|(_, name)| name).collect::<Vec<_>>().join(" and ")
 }
 
@@ -126,7 +135,7 @@ pub fn tests() -> Vec<Trial> {
         tests.extend(exhibit.map(|exhibit| Trial::test(name, move || exhibit.must_fall())));
     }
     for exhibit in RANDOM.map(Exhibit::random) {
-        let name = format!("unprotected::{}", exhibit.twin.mutant.name());
+        let name = format!("unprotected::{} ({})", exhibit.twin.mutant.name(), exhibit.by);
         tests.push(Trial::test(name, move || exhibit.must_fall()));
     }
     tests.push(Trial::test("every_mutant_must_fall", every_mutant_must_fall));

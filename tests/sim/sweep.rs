@@ -13,6 +13,8 @@ use std::{
     time::Instant,
 };
 
+use crate::world::DURING;
+
 /// What a sweep of some size must have reached, besides each fault.
 const CELLS: [&str; 32] = [
     "lease ok",
@@ -73,8 +75,25 @@ const FAULTS: [&str; 21] = [
     "flip-snapshot",
 ];
 
+/// Calls that a sweep of some size must have seen answered during each kind of fault.
+const CALLS: [&str; 13] = [
+    "put",
+    "delete",
+    "txn",
+    "read linearizable",
+    "read log",
+    "read lease",
+    "read lease-or-index",
+    "read leader-local",
+    "read bounded",
+    "read session",
+    "read eventual",
+    "lock",
+    "lease",
+];
+
 /// Parts of the workload that can be left out.
-const PARTS: [&str; 4] = ["kv", "locks", "leases", "watches"];
+const PARTS: [&str; 5] = ["kv", "locks", "leases", "watches", "registers"];
 
 /// What to sweep.
 pub struct Sweep {
@@ -94,7 +113,7 @@ impl Sweep {
     /// survived.
     fn one(&self, seed: u64, more: &[String]) -> Ran {
         let mut command = Command::new(std::env::current_exe().expect("this program"));
-        command.arg("run").arg("--seed").arg(seed.to_string()).args(&self.arguments).args(more);
+        command.arg("run").arg("--cells").arg("--seed").arg(seed.to_string()).args(&self.arguments).args(more);
         let output = command.stdin(Stdio::null()).output().expect("a run");
         Ran { held: output.status.success(), output: String::from_utf8_lossy(&output.stdout).into_owned() }
     }
@@ -186,13 +205,35 @@ fn count(coverage: &mut BTreeMap<String, u64>, output: &str) {
 }
 
 fn show(coverage: &BTreeMap<String, u64>) {
-    coverage.iter().for_each(|(cell, count)| println!("  {cell:<28} {count}"));
+    let plain = coverage.iter().filter(|(cell, _)| !cell.contains(DURING));
+    plain.for_each(|(cell, count)| println!("  {cell:<28} {count}"));
+    show_calls(coverage);
     let faults = FAULTS.map(|fault| format!("fault {fault}"));
-    let cells = CELLS.into_iter().map(str::to_owned).chain(faults);
+    let during = CALLS.into_iter().flat_map(|call| FAULTS.map(|fault| format!("{call} ok{DURING}{fault}")));
+    let cells = CELLS.into_iter().map(str::to_owned).chain(faults).chain(during);
     let missed: Vec<String> = cells.filter(|cell| !coverage.contains_key(cell)).collect();
     if !missed.is_empty() {
         println!("NOT REACHED: {}", missed.join(", "));
     }
+}
+
+/// What came of calls during each kind of fault: all of them, and of these how many were answered.
+fn show_calls(coverage: &BTreeMap<String, u64>) {
+    println!("\n  calls during a fault: answered of all");
+    println!("  {:<15}{}", "", CALLS.map(|call| format!("{:>13}", short(call))).concat());
+    for fault in FAULTS {
+        let cell = |call: &str| {
+            let of = |outcome: &str| coverage.get(&format!("{call} {outcome}{DURING}{fault}")).copied().unwrap_or(0);
+            let answered = of("ok") + of("stored");
+            format!("{:>13}", format!("{answered}/{}", answered + of("failed") + of("unknown")))
+        };
+        println!("  {fault:<15}{}", CALLS.map(cell).concat());
+    }
+}
+
+/// The name of a call, as wide as a column.
+fn short(call: &str) -> &str {
+    call.rsplit_once(' ').map_or(call, |(_, last)| last)
 }
 
 fn progress(done: u64, seeds: u64, began: Instant) {

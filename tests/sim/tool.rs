@@ -11,6 +11,7 @@ use crate::{
     scenarios,
     sweep::Sweep,
     workload::Parts,
+    world::DURING,
 };
 
 /// Simulates whole clusters: `make sim SEED=7 TRACE=1`, `make sweep SEEDS=10000`.
@@ -73,7 +74,7 @@ struct One {
     /// A kind of fault that is left out; may be given again.
     #[arg(long)]
     without: Vec<String>,
-    /// A part of the workload that is left out: kv, locks, leases, watches; may be given again.
+    /// A part of the workload that is left out: kv, locks, leases, watches, registers; may be given again.
     #[arg(long)]
     leave_out: Vec<String>,
     /// Nothing goes wrong.
@@ -91,6 +92,9 @@ struct One {
     /// Print every segment on it to standard error, to find where two runs differ.
     #[arg(long)]
     dump_wire: bool,
+    /// Print also what came of calls during which faults.
+    #[arg(long)]
+    cells: bool,
     /// Put a known bug in: see src/mutant.rs.
     #[arg(long)]
     mutant: Option<String>,
@@ -124,7 +128,7 @@ fn setup(one: &One) -> Result<Setup, String> {
         faults: !one.no_faults,
         // Once in the life of the process.
         without: Vec::leak(one.without.clone()),
-        parts: Parts { kv: has("kv"), locks: has("locks"), leases: has("leases"), watches: has("watches") },
+        parts: Parts { kv: has("kv"), locks: has("locks"), leases: has("leases"), watches: has("watches"), registers: has("registers") },
         clocks: !one.wild_clocks,
         mutant: one.mutant.as_deref().map(gallery::named).transpose()?,
         lines: one.trace,
@@ -146,7 +150,7 @@ fn replay(one: &One) -> ExitCode {
     let began = Instant::now();
     let report = run(&setup);
     report.lines.iter().for_each(|line| println!("{line}"));
-    show(&setup, &report, began);
+    show(&setup, &report, one.cells, began);
     println!("trace {:016x}", report.hash);
     if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }
@@ -159,13 +163,14 @@ fn play(name: Option<&str>, seed: u64, protected: bool) -> ExitCode {
     };
     let report = scenario.play(seed, protected);
     report.lines.iter().for_each(|line| println!("{line}"));
-    report.coverage.iter().for_each(|(cell, count)| println!("  {cell:<28} {count}"));
+    let plain = report.coverage.iter().filter(|(cell, _)| !cell.contains(DURING));
+    plain.for_each(|(cell, count)| println!("  {cell:<28} {count}"));
     report.violations.iter().for_each(|violation| println!("VIOLATED {violation}"));
     println!("trace {:016x}", report.hash);
     if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(1) }
 }
 
-fn show(setup: &Setup, report: &Report, began: Instant) {
+fn show(setup: &Setup, report: &Report, cells: bool, began: Instant) {
     let took = began.elapsed();
     println!(
         "seed {}: {} members, {:.1} simulated s in {:.2} s ({:.0} times real time), {} events",
@@ -176,7 +181,7 @@ fn show(setup: &Setup, report: &Report, began: Instant) {
         report.simulated.as_secs_f64() / took.as_secs_f64(),
         report.events
     );
-    for (cell, count) in &report.coverage {
+    for (cell, count) in report.coverage.iter().filter(|(cell, _)| cells || !cell.contains(DURING)) {
         println!("  {cell:<28} {count}");
     }
     if setup.wire {

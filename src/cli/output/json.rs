@@ -359,6 +359,25 @@ pub(in crate::cli) struct StatusObject<'a> {
     log_store: &'a str,
     lag: Vec<LagObject>,
     limits: BTreeMap<&'a str, u64>,
+    stages: BTreeMap<&'a str, StageObject>,
+}
+
+/// Where operations' time went; in microseconds.
+#[derive(Serialize)]
+struct StageObject {
+    count: u64,
+    mean_us: u64,
+    p50_us: u64,
+    p99_us: u64,
+    max_us: u64,
+}
+
+impl StageObject {
+    fn new(stage: &v1::status_response::Stage) -> (&str, StageObject) {
+        let v1::status_response::Stage { name, count, mean_us, p50_us, p99_us, max_us } = stage;
+        let (count, mean_us, p50_us) = (*count, *mean_us, *p50_us);
+        (name, StageObject { count, mean_us, p50_us, p99_us: *p99_us, max_us: *max_us })
+    }
 }
 
 #[derive(Serialize)]
@@ -405,6 +424,7 @@ impl<'a> StatusObject<'a> {
             log_store: &status.log_store,
             lag: status.lag.iter().map(lag).collect(),
             limits: status.limits.iter().map(|(name, limit)| (name.as_str(), *limit)).collect(),
+            stages: status.stages.iter().map(StageObject::new).collect(),
         }
     }
 }

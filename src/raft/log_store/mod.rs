@@ -10,6 +10,7 @@
 
 mod cache;
 mod durable;
+mod waiting;
 
 use std::{
     fmt::Debug,
@@ -23,9 +24,9 @@ use openraft::{
     OptionalSend,
     storage::{IOFlushed, LogState, RaftLogReader, RaftLogStorage},
 };
-use tokio::sync::oneshot;
+use tokio::{sync::oneshot, time::Instant};
 
-use self::{cache::EntryCache, durable::Unsynced};
+use self::{cache::EntryCache, durable::Unsynced, waiting::Waiting};
 use super::{
     codec::{self, CodecError},
     snapshots::SnapshotStore,
@@ -34,6 +35,7 @@ use super::{
 use crate::{
     log::{Completion, RaftLog, Stats},
     mutant::Mutant,
+    stages::{Stage, Stages},
 };
 
 /// Bytes of entries that one read returns: so much goes to a peer in one message, and is applied from disk at
@@ -46,18 +48,21 @@ pub struct LogStore {
     log: Arc<dyn RaftLog>,
     recent: Arc<Mutex<Recent>>,
     snapshots: Option<Arc<SnapshotStore>>,
+    stages: Arc<Stages>,
 }
 
 /// What is known about the newest entries.
 struct Recent {
     cache: EntryCache,
     unsynced: Unsynced,
+    waiting: Waiting,
 }
 
 impl LogStore {
     /// A store over `log` that keeps about `cache_bytes` of recent entries decoded.
     pub fn new(log: Arc<dyn RaftLog>, cache_bytes: usize) -> Self {
-        let recent = Recent { cache: EntryCache::new(cache_bytes), unsynced: Unsynced::new() };
+        let (cache, unsynced) = (EntryCache::new(cache_bytes), Unsynced::new());
+        let recent = Recent { cache, unsynced, waiting: Waiting::default() };
         LogStore { log, recent: Arc::new(Mutex::new(recent)), snapshots: None }
     }
 
@@ -98,6 +103,16 @@ impl LogStore {
     /// Bytes of the log on disk.
     pub fn size(&self) -> u64 {
         self.log.size()
+    }
+
+    /// Where this member's time goes.
+    pub fn stages(&self) -> &Arc<Stages> {
+        &self.stages
+    }
+
+    /// The entries up to `index` are committed, and are applied now.
+    pub fn committed(&self, index: u64) {
+        self.recent().waiting.committed(index, |waited| self.stages.record(Stage::Commit, waited));
     }
 
     /// What the log has done since it was opened.
@@ -221,7 +236,11 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         {
             callback.io_completed(Ok(()));
         }
-        let done = move |result| {
+        let (began, stages) = (Instant::now(), self.stages.clone());
+        let done = move |result: io::Result<()>| {
+            if result.is_ok() {
+                stages.record(Stage::LogSync, began.elapsed());
+            }
             if let Some(callback) = callback {
                 callback.io_completed(result);
             }
@@ -230,10 +249,12 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             return self.log.sync(Box::new(done));
         };
         let records = entries.iter().map(codec::to_record).collect();
+        let last = first + entries.len() as u64 - 1;
         let mut recent = self.recent();
         let done = recent.unsynced.append(first, done);
         self.log.append(records, done)?;
         recent.cache.append(entries);
+        recent.waiting.append(last, began);
         Ok(())
     }
 
@@ -243,6 +264,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let last = last.map(|last| last.index());
         recent.cache.truncate_after(last);
         recent.unsynced.truncate_after(last);
+        recent.waiting.truncate_after(last);
         Ok(())
     }
 

@@ -20,6 +20,8 @@ const ALLOWED: &[Row] = &[
     ("config", &[]),
     // Subscriber and log format: only who starts a process needs it.
     ("telemetry", &[]),
+    // Counters of where time goes.
+    ("stages", &[]),
     ("storage", &[]),
     ("log", &[]),
     ("state", &["storage"]),
@@ -29,8 +31,8 @@ const ALLOWED: &[Row] = &[
     ("pb", &[]),
     // `env` for the clock that counts suspended time: by it a lock's holder sees that it is late.
     ("recipes", &["env"]),
-    ("raft", &["state", "storage", "log", "env", "pb", "config"]),
-    ("node", &["raft", "state", "watch", "storage", "log", "env", "recipes", "config"]),
+    ("raft", &["state", "storage", "log", "env", "pb", "config", "stages"]),
+    ("node", &["raft", "state", "watch", "storage", "log", "env", "recipes", "config", "stages"]),
     ("api", &["node", "watch", "recipes", "env", "pb", "config"]),
     ("client", &["recipes", "pb", "env"]),
     ("check", &[]),

@@ -2,6 +2,7 @@
 //! committed. (What must hold at every commit and every election is in `world::ledger`, and what of one
 //! member, in `world::member`.)
 
+mod checker;
 mod exactly_once;
 mod fencing;
 mod leases;
@@ -28,6 +29,7 @@ pub fn check(clients: &Clients) {
         fencing::check(&history, &replayed, clocks),
         if clocks { leases::check(&history, &replayed) } else { Vec::new() },
         watches::check(&history, &replayed),
+        checker::check(&history),
     ];
     for violation in violations.into_iter().flatten() {
         clients.world.trace.violation(violation);

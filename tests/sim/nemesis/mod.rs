@@ -108,6 +108,7 @@ impl Nemesis {
         self.strike(sim, &kind);
         self.active.push(Fault { kind, ends: sim.elapsed() + lasts });
         self.set_links(sim);
+        self.tell();
     }
 
     /// Whether a fault is wanted, and no other is in its way.
@@ -177,6 +178,12 @@ impl Nemesis {
             self.undo(sim, &fault.kind);
         }
         self.set_links(sim);
+        self.tell();
+    }
+
+    /// What lasts now, for counting.
+    fn tell(&self) {
+        self.world.faults(self.active.iter().map(|fault| fault.kind.name()));
     }
 
     fn undo(&mut self, sim: &mut Sim<'_>, kind: &Kind) {

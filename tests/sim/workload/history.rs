@@ -4,6 +4,7 @@ use std::{fmt, time::Duration};
 
 use quorate::{
     Error,
+    check::history::Operation,
     types::{Level, Range, RangeAnswer, Revision, Watch, WatchEvent, WriteAnswer},
 };
 
@@ -11,6 +12,8 @@ use quorate::{
 #[derive(Default)]
 pub struct History {
     pub ops: Vec<Op>,
+    /// What was done to the registers, for `quorate check`.
+    pub registers: Vec<Operation>,
     pub watched: Vec<Watched>,
     pub tokens: Vec<Token>,
     pub leases: Vec<Leased>,

@@ -133,7 +133,7 @@ impl Worker {
             let options = self.options();
             let compacted = self.client.compact(upto, options).await;
             let outcome = compacted.err().map_or("ok", |error| Outcome::of(error).name());
-            self.clients.world.cover(format!("compact {outcome}"));
+            self.clients.world.cover_call("compact", outcome);
         }
     }
 
@@ -156,7 +156,7 @@ impl Worker {
     fn note(&mut self, kind: &str, began: std::time::Duration, call: Call, outcome: Outcome) {
         self.seen = self.seen.max(outcome.revision().unwrap_or(0));
         self.clients.world.trace.event(&format!("c{}", self.number), format!("{call}: {outcome}"));
-        self.clients.world.cover(format!("{kind} {}", outcome.name()));
+        self.clients.world.cover_call(kind, outcome.name());
         if matches!(outcome, Outcome::Failed(Error::NoSpace { .. })) {
             self.clients.world.cover("write refused for space");
         }

@@ -21,11 +21,11 @@ pub async fn work(clients: Arc<Clients>) {
         serial += 1;
         match live(&client, &mut rng, serial).await {
             Ok(leased) => {
-                clients.world.cover("lease ok");
+                clients.world.cover_call("lease", "ok");
                 clients.world.trace.event("c20", format!("leaves lease {}", leased.id));
                 clients.history().leases.push(leased);
             }
-            Err(error) => clients.world.cover(format!("lease {}", Outcome::of(error).name())),
+            Err(error) => clients.world.cover_call("lease", Outcome::of(error).name()),
         }
     }
 }

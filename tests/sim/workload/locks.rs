@@ -28,11 +28,11 @@ pub async fn work(clients: Arc<Clients>, number: u64) {
         let guard = match client.lock(options).await {
             Ok(guard) => guard,
             Err(error) => {
-                clients.world.cover(format!("lock {}", Outcome::of(error).name()));
+                clients.world.cover_call("lock", Outcome::of(error).name());
                 continue;
             }
         };
-        clients.world.cover("lock ok");
+        clients.world.cover_call("lock", "ok");
         let granted = now();
         let stale = guard.guard();
         for _ in 0..rng.random_range(1..4) {
@@ -80,7 +80,7 @@ async fn add(
     let began = now();
     let outcome = Outcome::written(client.guarded(guard).put(put, options).await);
     clients.world.trace.event(&format!("c{number}"), format!("adds {mark}: {outcome}"));
-    clients.world.cover(format!("add {}", outcome.name()));
+    clients.world.cover_call("add", outcome.name());
     let session = number % 2 == 0;
     let op = Op { client: number, began, ended: now(), call: Call::Write { mark, session }, outcome };
     let known = !matches!(op.outcome, Outcome::Unknown(_));

@@ -5,6 +5,7 @@ mod history;
 mod kv;
 mod leases;
 mod locks;
+mod registers;
 mod watches;
 
 use std::{
@@ -29,6 +30,7 @@ const LEASES_END: Duration = Duration::from_secs(8);
 /// Of each kind: clients at a time.
 const KV_CLIENTS: u64 = 4;
 const LOCK_CLIENTS: u64 = 2;
+const REGISTER_CLIENTS: u64 = 3;
 
 /// How a simulation's clients behave.
 #[derive(Clone, Copy, Debug)]
@@ -49,10 +51,11 @@ pub struct Parts {
     pub locks: bool,
     pub leases: bool,
     pub watches: bool,
+    pub registers: bool,
 }
 
 impl Parts {
-    pub const ALL: Parts = Parts { kv: true, locks: true, leases: true, watches: true };
+    pub const ALL: Parts = Parts { kv: true, locks: true, leases: true, watches: true, registers: true };
 }
 
 /// What all clients share.
@@ -97,12 +100,15 @@ impl Clients {
 /// All clients, on one host; ends when all have found the healed cluster in order.
 pub async fn run(clients: Arc<Clients>) -> turmoil::Result {
     let mut workers = Vec::new();
-    let Parts { kv, locks, leases, watches } = clients.plan.parts;
+    let Parts { kv, locks, leases, watches, registers } = clients.plan.parts;
     for number in (1..=KV_CLIENTS).filter(|_| kv) {
         workers.push(tokio::spawn(kv::work(clients.clone(), number)));
     }
     for number in (1..=LOCK_CLIENTS).filter(|_| locks) {
         workers.push(tokio::spawn(locks::work(clients.clone(), number)));
+    }
+    for number in (1..=REGISTER_CLIENTS).filter(|_| registers) {
+        workers.push(tokio::spawn(registers::work(clients.clone(), number)));
     }
     if leases {
         workers.push(tokio::spawn(leases::work(clients.clone())));

@@ -9,7 +9,7 @@ mod net;
 mod trace;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, PoisonError,
@@ -39,12 +39,17 @@ pub fn now() -> Duration {
     turmoil::sim_elapsed().unwrap_or_default()
 }
 
+/// Between a call and a fault that lasted, in what is covered.
+pub const DURING: &str = " during ";
+
 /// Everything that is shared by the members, the clients, the faults and the invariants of one simulation.
 pub struct World {
     pub trace: Trace,
     pub ledger: Ledger,
     pub members: Vec<Arc<Member>>,
     coverage: Mutex<BTreeMap<String, u64>>,
+    /// The faults that last now.
+    faults: Mutex<BTreeSet<&'static str>>,
     dir: PathBuf,
 }
 
@@ -55,7 +60,7 @@ impl World {
         let dir = fresh_dir(seed);
         let ledger = Ledger::new(trace.clone());
         let members = (1..=nodes).map(|id| Member::new(id, nodes, seed, &dir)).collect();
-        let world = Arc::new(World { trace, ledger, members, coverage: Mutex::default(), dir });
+        let world = Arc::new(World { trace, ledger, members, coverage: Mutex::default(), faults: Mutex::default(), dir });
         for member in &world.members {
             member.enter(&world);
         }
@@ -66,6 +71,20 @@ impl World {
     pub fn cover(&self, cell: impl Into<String>) {
         let mut coverage = self.coverage.lock().unwrap_or_else(PoisonError::into_inner);
         *coverage.entry(cell.into()).or_default() += 1;
+    }
+
+    /// Counts what came of a call, and during which faults.
+    pub fn cover_call(&self, kind: &str, outcome: &str) {
+        let cell = format!("{kind} {outcome}");
+        for fault in self.faults.lock().unwrap_or_else(PoisonError::into_inner).iter() {
+            self.cover(format!("{cell}{DURING}{fault}"));
+        }
+        self.cover(cell);
+    }
+
+    /// From now on these faults last.
+    pub fn faults(&self, faults: impl Iterator<Item = &'static str>) {
+        *self.faults.lock().unwrap_or_else(PoisonError::into_inner) = faults.collect();
     }
 
     /// What happened how often.

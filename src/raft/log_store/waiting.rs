@@ -1,0 +1,29 @@
+//! When the appends were made that are not committed yet.
+
+use std::{collections::VecDeque, time::Duration};
+
+use tokio::time::Instant;
+
+/// Of each append the index of its last entry, and when it was made; in order.
+#[derive(Debug, Default)]
+pub(super) struct Waiting {
+    appends: VecDeque<(u64, Instant)>,
+}
+
+impl Waiting {
+    pub fn append(&mut self, last: u64, at: Instant) {
+        self.appends.push_back((last, at));
+    }
+
+    /// Entries behind `last` are no longer in the log.
+    pub fn truncate_after(&mut self, last: Option<u64>) {
+        while self.appends.pop_back_if(|(append, _)| Some(*append) > last).is_some() {}
+    }
+
+    /// Entries up to `index` are committed; says how long each whole append waited for it.
+    pub fn committed(&mut self, index: u64, waited: impl Fn(Duration)) {
+        while let Some((_, at)) = self.appends.pop_front_if(|(append, _)| *append <= index) {
+            waited(at.elapsed());
+        }
+    }
+}
