@@ -165,7 +165,8 @@ mod tests {
 
     #[test]
     fn every_value_is_in_a_bucket_that_ends_at_most_an_eighth_above_it() {
-        let values = (0..5000).chain((0..30).flat_map(|power| [1 << power, (1 << power) + 1, (2 << power) - 1]));
+        let values =
+            (0..5000).chain((0..30).flat_map(|power| [1 << power, (1 << power) + 1, (2 << power) - 1]));
         for value in values {
             let upper = upper(bucket(value));
             assert!(upper >= value, "{value} is above its bucket's end, {upper}");

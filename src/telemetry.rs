@@ -18,8 +18,7 @@ const FILTER_DEFAULT: &str = "info";
 /// What `info` alone means. Of the libraries below only what may need an operator: openraft warns of each
 /// message to a member that is away, several times a second. `quorate status` shows that, and the node's own
 /// lines tell when the leader changes.
-const FILTER_INFO: &str =
-    "info,openraft=error,h2=warn,hyper=warn,tonic=warn,tower=warn,sled=warn";
+const FILTER_INFO: &str = "info,openraft=error,h2=warn,hyper=warn,tonic=warn,tower=warn,sled=warn";
 
 /// How log lines look.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

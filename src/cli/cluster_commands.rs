@@ -93,7 +93,8 @@ fn status_table(answers: &Answers<v1::StatusResponse>) -> String {
 fn stages_table(answers: &Answers<v1::StatusResponse>) -> String {
     let head = ["ENDPOINT", "ID", "STAGE", "COUNT", "MEAN", "P50", "P99", "MAX"];
     let rows = answers.iter().filter_map(|(endpoint, answer)| Some((endpoint, answer.as_ref().ok()?)));
-    let rows = rows.flat_map(|(endpoint, status)| status.stages.iter().map(move |stage| (endpoint, status.id, stage)));
+    let rows = rows
+        .flat_map(|(endpoint, status)| status.stages.iter().map(move |stage| (endpoint, status.id, stage)));
     let row = |(endpoint, id, stage): (&String, u64, &v1::status_response::Stage)| {
         let times = [stage.mean_us, stage.p50_us, stage.p99_us, stage.max_us].map(milliseconds);
         let named = [endpoint.clone(), id.to_string(), stage.name.clone(), stage.count.to_string()];

@@ -87,7 +87,8 @@ impl Queue {
     /// A queue over a backend that holds `state`; `first` is the index of the first entry, if there is one.
     pub fn new(backend: Box<dyn Backend>, state: LogState, first: Option<u64>) -> Arc<Self> {
         let view = View::new(state, first);
-        let inner = Inner { view, items: VecDeque::new(), bytes: 0, crowded: 0, queued: 0, taken: 0, end: None };
+        let inner =
+            Inner { view, items: VecDeque::new(), bytes: 0, crowded: 0, queued: 0, taken: 0, end: None };
         Arc::new(Queue {
             backend,
             inner: Mutex::new(inner),

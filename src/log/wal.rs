@@ -66,7 +66,8 @@ pub(super) fn open(dir: &Path, sizes: Sizes) -> io::Result<QueuedLog> {
     let is_new = found.is_none();
     let current = found.map_or_else(|| Segment::create(dir, FIRST, sizes.first), Ok)?;
     let files = Files { dir: dir.to_owned(), sizes, older: segments, current, spare: None };
-    let mut writer = Writer { files, unwritten: Vec::new(), open: Open::new(state), next, group: next, hint: None };
+    let mut writer =
+        Writer { files, unwritten: Vec::new(), open: Open::new(state), next, group: next, hint: None };
     if is_new {
         writer.begin_segment()?;
     }
@@ -308,7 +309,9 @@ impl Files {
             }
             spare => spare,
         };
-        let create = || Segment::create(&self.dir, self.current.number + 1, self.sizes.behind(self.current.size, needed));
+        let create = || {
+            Segment::create(&self.dir, self.current.number + 1, self.sizes.behind(self.current.size, needed))
+        };
         let next = spare.map_or_else(create, Ok)?;
         self.older.push_back(mem::replace(&mut self.current, next));
         Ok(())

@@ -49,7 +49,6 @@ use tracing::error;
 
 pub use self::scan::ScanStream;
 pub use self::status::{Lag, Member, StateHash, Status};
-pub use crate::stages::{Stage, StageTimes};
 pub use self::stores::{Disks, Stores};
 pub use self::watches::{WatchPart, WatchParts, WholeMax, whole};
 use self::{
@@ -62,6 +61,7 @@ use self::{
     lease::SuspensionGuard,
     rounds::Rounds,
 };
+pub use crate::stages::{Stage, StageTimes};
 use crate::{
     config::Config,
     env::{Env, Moment},

@@ -32,6 +32,7 @@ use crate::{
     env::blocking,
     log,
     mutant::Mutant,
+    stages::Stage,
     state::{
         self, ApplyBatch, Committed, Corruption, PinnedSnapshot, Position, StateMachine, View,
         snapshot::{self, SnapshotError},

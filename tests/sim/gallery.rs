@@ -107,13 +107,8 @@ pub fn named(name: &str) -> Result<Mutant, String> {
 
 fn shown(parts: Parts) -> String {
     let Parts { kv, locks, leases, watches, registers } = parts;
-    let parts = [
-        (kv, "keys"),
-        (locks, "locks"),
-        (leases, "leases"),
-        (watches, "watches"),
-        (registers, "registers"),
-    ];
+    let parts =
+        [(kv, "keys"), (locks, "locks"), (leases, "leases"), (watches, "watches"), (registers, "registers")];
     parts.into_iter().filter(|(is, _)| *is).map(|(_, name)| name).collect::<Vec<_>>().join(" and ")
 }
 

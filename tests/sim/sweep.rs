@@ -113,7 +113,13 @@ impl Sweep {
     /// survived.
     fn one(&self, seed: u64, more: &[String]) -> Ran {
         let mut command = Command::new(std::env::current_exe().expect("this program"));
-        command.arg("run").arg("--cells").arg("--seed").arg(seed.to_string()).args(&self.arguments).args(more);
+        command
+            .arg("run")
+            .arg("--cells")
+            .arg("--seed")
+            .arg(seed.to_string())
+            .args(&self.arguments)
+            .args(more);
         let output = command.stdin(Stdio::null()).output().expect("a run");
         Ran { held: output.status.success(), output: String::from_utf8_lossy(&output.stdout).into_owned() }
     }
@@ -223,7 +229,9 @@ fn show_calls(coverage: &BTreeMap<String, u64>) {
     println!("  {:<15}{}", "", CALLS.map(|call| format!("{:>13}", short(call))).concat());
     for fault in FAULTS {
         let cell = |call: &str| {
-            let of = |outcome: &str| coverage.get(&format!("{call} {outcome}{DURING}{fault}")).copied().unwrap_or(0);
+            let of = |outcome: &str| {
+                coverage.get(&format!("{call} {outcome}{DURING}{fault}")).copied().unwrap_or(0)
+            };
             let answered = of("ok") + of("stored");
             format!("{:>13}", format!("{answered}/{}", answered + of("failed") + of("unknown")))
         };

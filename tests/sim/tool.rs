@@ -128,7 +128,13 @@ fn setup(one: &One) -> Result<Setup, String> {
         faults: !one.no_faults,
         // Once in the life of the process.
         without: Vec::leak(one.without.clone()),
-        parts: Parts { kv: has("kv"), locks: has("locks"), leases: has("leases"), watches: has("watches"), registers: has("registers") },
+        parts: Parts {
+            kv: has("kv"),
+            locks: has("locks"),
+            leases: has("leases"),
+            watches: has("watches"),
+            registers: has("registers"),
+        },
         clocks: !one.wild_clocks,
         mutant: one.mutant.as_deref().map(gallery::named).transpose()?,
         lines: one.trace,

@@ -131,7 +131,8 @@ fn errors_say_what_the_caller_can_do() {
 #[test]
 fn a_members_status_has_what_the_contract_names() {
     let lag = v1::status_response::Lag { id: 3, matched_index: None, entries: 7 };
-    let stage = v1::status_response::Stage { name: "apply".into(), count: 9, p99_us: 120, ..Default::default() };
+    let stage =
+        v1::status_response::Stage { name: "apply".into(), count: 9, p99_us: 120, ..Default::default() };
     let status = v1::StatusResponse {
         header: Some(header().into()),
         id: 2,
@@ -157,7 +158,10 @@ fn a_members_status_has_what_the_contract_names() {
         ("log_bytes", 1.into()),
         ("state_bytes", 2.into()),
         ("version", "0.1.0".into()),
-        ("stages", serde_json::json!({"apply": {"count": 9, "mean_us": 0, "p50_us": 0, "p99_us": 120, "max_us": 0}})),
+        (
+            "stages",
+            serde_json::json!({"apply": {"count": 9, "mean_us": 0, "p50_us": 0, "p99_us": 120, "max_us": 0}}),
+        ),
         ("lag", serde_json::json!([{"id": 3, "matched_index": null, "entries": 7}])),
     ];
     for (name, expected) in named {

@@ -118,7 +118,8 @@ impl Recovered {
     fn whole_frame(&self, rest: &Bytes, begins_segment: bool) -> Option<(Head, Bytes)> {
         let head = Head::read(rest)?;
         let is_oldest = begins_segment && self.segments.is_empty();
-        let body = (head.size() <= rest.len()).then(|| rest.slice(HEAD_BYTES..HEAD_BYTES + head.length as usize))?;
+        let body =
+            (head.size() <= rest.len()).then(|| rest.slice(HEAD_BYTES..HEAD_BYTES + head.length as usize))?;
         ((head.number == self.next || is_oldest) && head.fits(&body)).then_some((head, body))
     }
 
@@ -191,7 +192,9 @@ impl Recovered {
         if !bounds.is_some_and(|(first, end)| begins(first) && ends(end)) {
             let expected = purged.map_or(0, |purged| purged.index + 1);
             let last = last.map_or(0, |last| last.index);
-            return Err(damaged(format!("entries {expected} to {last} are not all there: a segment is missing")));
+            return Err(damaged(format!(
+                "entries {expected} to {last} are not all there: a segment is missing"
+            )));
         }
         Ok(())
     }

@@ -133,7 +133,8 @@ pub fn numbers(dir: &Path, ignored: &str) -> io::Result<Vec<u64>> {
     let mut numbers = Vec::new();
     for entry in fs::read_dir(dir)? {
         let found = entry?.file_name();
-        let number = found.to_str().and_then(|found| found.strip_suffix(EXTENSION)?.strip_suffix('.')?.parse().ok());
+        let number =
+            found.to_str().and_then(|found| found.strip_suffix(EXTENSION)?.strip_suffix('.')?.parse().ok());
         match number {
             Some(number) => numbers.push(number),
             None if found == ignored => {}

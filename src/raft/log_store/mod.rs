@@ -63,7 +63,7 @@ impl LogStore {
     pub fn new(log: Arc<dyn RaftLog>, cache_bytes: usize) -> Self {
         let (cache, unsynced) = (EntryCache::new(cache_bytes), Unsynced::new());
         let recent = Recent { cache, unsynced, waiting: Waiting::default() };
-        LogStore { log, recent: Arc::new(Mutex::new(recent)), snapshots: None }
+        LogStore { log, recent: Arc::new(Mutex::new(recent)), snapshots: None, stages: Arc::default() }
     }
 
     /// The same, which keeps its entries while `snapshots` is wanting: openraft purges up to a snapshot whose

@@ -26,7 +26,13 @@ pub fn check(history: &workload::History) -> Vec<String> {
         let operation = |index: &u64| recorded.operations.iter().find(|operation| operation.index == *index);
         let shown: Vec<String> =
             violation.operations.iter().filter_map(operation).map(|found| format!("{found:?}")).collect();
-        format!("checker: {} ({}): {}: {}", violation.anomaly, violation.tier, violation.why, shown.join("; "))
+        format!(
+            "checker: {} ({}): {}: {}",
+            violation.anomaly,
+            violation.tier,
+            violation.why,
+            shown.join("; ")
+        )
     };
     let mut violations: Vec<String> = findings.violations.iter().map(told).collect();
     for (tier, found) in &findings.tiers {

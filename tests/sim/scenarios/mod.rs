@@ -90,8 +90,7 @@ impl Scenario {
         simulating(seed, mutant, || {
             let world = World::new(seed, self.nodes, true);
             world.members.iter().for_each(|member| member.promises(self.promise));
-            let parts =
-                Parts { kv: false, locks: false, leases: false, watches: false, registers: false };
+            let parts = Parts { kv: false, locks: false, leases: false, watches: false, registers: false };
             let clients =
                 Clients::new(world.clone(), Plan { seed, length: Duration::ZERO, parts, clocks: true });
             let stage =

@@ -136,14 +136,21 @@ impl Worker {
         let (range, call) = (Range::new(KeyRange::key(key.clone())), now());
         let answer = self.client.range(range, Consistency { level, route }, options).await;
         let found = answer.as_ref().ok().map(|answer| answer.result.kvs.first().map(found));
-        self.note(call, Action::Read { key: key.into(), found }, Some(level), answer.as_ref().map(seen_of).map_err(Error::clone));
+        self.note(
+            call,
+            Action::Read { key: key.into(), found },
+            Some(level),
+            answer.as_ref().map(seen_of).map_err(Error::clone),
+        );
     }
 
     fn note(&mut self, call: Duration, action: Action, level: Option<Level>, answer: Answer) {
         let (kind, is_read) = (kind(&action), level.is_some());
         let (outcome, seen) = match answer {
             Ok(seen) => (Outcome::Ok, Some(seen)),
-            Err(error) if !is_read && error.maybe_committed() => (Outcome::Unknown(error.reason().into()), None),
+            Err(error) if !is_read && error.maybe_committed() => {
+                (Outcome::Unknown(error.reason().into()), None)
+            }
             Err(error) => (Outcome::Fail(error.reason().into()), None),
         };
         let world = &self.clients.world;

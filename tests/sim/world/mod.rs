@@ -60,7 +60,14 @@ impl World {
         let dir = fresh_dir(seed);
         let ledger = Ledger::new(trace.clone());
         let members = (1..=nodes).map(|id| Member::new(id, nodes, seed, &dir)).collect();
-        let world = Arc::new(World { trace, ledger, members, coverage: Mutex::default(), faults: Mutex::default(), dir });
+        let world = Arc::new(World {
+            trace,
+            ledger,
+            members,
+            coverage: Mutex::default(),
+            faults: Mutex::default(),
+            dir,
+        });
         for member in &world.members {
             member.enter(&world);
         }
