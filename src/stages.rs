@@ -98,7 +98,7 @@ impl Stages {
 const PARTS: usize = 8;
 /// Its logarithm.
 const PART_BITS: u32 = 3;
-/// Up to about 18 minutes; the last one takes what is longer.
+/// Up to about half an hour; the last one takes what is longer.
 const BUCKETS: usize = 29 * PARTS;
 
 #[derive(Debug)]

@@ -122,7 +122,7 @@ pub trait RaftLog: Send + Sync + 'static {
     /// range that begins where the log is purged ([`io::ErrorKind::NotFound`]).
     fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Record>>;
 
-    /// Bytes on disk.
+    /// Bytes that it takes on disk, without what is allocated in advance.
     fn size(&self) -> u64;
 
     /// Counters.

@@ -132,13 +132,12 @@ fn write_kind(kind: Kind, dir: &Path) -> io::Result<()> {
 
 /// Creates a directory so that its name survives a power cut.
 fn create_dir(dir: &Path) -> io::Result<()> {
-    if dir.is_dir() {
-        return Ok(());
-    }
     fs::create_dir_all(dir)?;
+    // Also one that is there already: whoever made it may have been killed before this.
     match dir.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => sync_dir(parent),
-        _ => Ok(()),
+        Some(parent) if parent.as_os_str().is_empty() => sync_dir(Path::new(".")),
+        Some(parent) => sync_dir(parent),
+        None => Ok(()),
     }
 }
 

@@ -33,7 +33,7 @@ pub(super) struct Plan {
 impl View {
     /// A view of a backend that holds `state`; `first` is the index of the first entry, if there is one.
     pub fn new(state: LogState, first: Option<u64>) -> Self {
-        let next = state.last.map_or(0, |last| last.index + 1);
+        let next = state.last.map_or(0, |last| last.index.saturating_add(1));
         View { state, first: first.unwrap_or(next), pending: VecDeque::new(), removals: 0 }
     }
 
@@ -64,6 +64,8 @@ impl View {
                 self.check_truncate(*last).map(|()| !self.is_empty())
             }
             Op::Purge(upto) if Some(upto.index) <= state.purged.map(|at| at.index) => Ok(false),
+            // Before the beginning there is nothing to forget.
+            Op::Purge(upto) if !self.is_empty() && upto.index.saturating_add(1) < self.first => Ok(false),
             Op::Purge(upto) => self.check_purge(*upto).map(|()| true),
         }
     }
@@ -155,7 +157,11 @@ impl View {
     fn check_truncate(&self, last: Option<Position>) -> io::Result<()> {
         let keep = last.map(|last| last.index);
         let LogState { purged, committed, .. } = self.state;
-        if keep.is_some_and(|keep| keep.saturating_add(1) < self.first) {
+        let is_before = |keep: u64| match purged {
+            Some(purged) if keep == purged.index => last != Some(purged),
+            _ => keep < self.first,
+        };
+        if keep.is_some_and(is_before) {
             return Err(refused(format!("truncation after {last:?}, the log begins at {}", self.first)));
         }
         if !self.is_empty() && keep.max(purged.map(|at| at.index)) < committed.map(|at| at.index) {

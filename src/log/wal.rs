@@ -1,5 +1,6 @@
 //! The default log: a write-ahead log in segments that are full of zeros before they are written to, so that
-//! a sync has nothing to do but to write. One write and one `fdatasync` per group, on the queue's thread.
+//! a sync has nothing to do but to write. One `fdatasync` per group (and one more where it goes on to the next
+//! segment), on the queue's thread.
 //!
 //! ```text
 //! 00000000000000000001.log   frames (`frame`), then zeros; each file twice the one before, up to 16 MiB
@@ -8,7 +9,7 @@
 //! ```
 //!
 //! A segment begins with the vote and the bounds that the log had by then; it is removed when a purge covers
-//! it and that purge is on disk. What a crash may leave, and what is damage: `recover`.
+//! it and that purge is on disk, the oldest first. What a crash may leave, and what is damage: `recover`.
 //!
 //! Deliberately absent: compression, and segments that are used again (a stale frame would have to be told
 //! from a torn one). Not our own idea: `docs/adr/0011-own-log.md` says why it is our own code.
@@ -59,8 +60,14 @@ const LOCK_FILE: &str = "LOCK";
 
 /// Opens the log in `dir`, which exists.
 pub(super) fn open(dir: &Path, sizes: Sizes) -> io::Result<QueuedLog> {
+    let (wal, state, first) = open_wal(dir, sizes)?;
+    QueuedLog::threaded(Queue::new(Box::new(wal), state, first))
+}
+
+/// What is below the queue, the log's state, and the index of the first entry, if there is one.
+fn open_wal(dir: &Path, sizes: Sizes) -> io::Result<(Wal, LogState, Option<u64>)> {
     let lock = lock(dir)?;
-    let Recovered { state, places, mut segments, next } = recover::recover(dir)?;
+    let Recovered { state, places, mut segments, next, .. } = recover::recover(dir)?;
     let first = places.first().map(|place| place.first.max(state.purged.map_or(0, |at| at.index + 1)));
     let found = segments.pop_back();
     let is_new = found.is_none();
@@ -71,9 +78,10 @@ pub(super) fn open(dir: &Path, sizes: Sizes) -> io::Result<QueuedLog> {
     if is_new {
         writer.begin_segment()?;
     }
+    writer.files.remove_covered(&places);
     let bytes = AtomicU64::new(writer.files.used());
     let wal = Wal { writer: Mutex::new(Some((writer, lock))), places: RwLock::new(places), bytes };
-    QueuedLog::threaded(Queue::new(Box::new(wal), state, first))
+    Ok((wal, state, first))
 }
 
 fn lock(dir: &Path) -> io::Result<File> {
@@ -110,16 +118,20 @@ impl Backend for Wal {
     }
 
     fn read(&self, range: Range<u64>, bytes_max: usize) -> io::Result<Vec<Record>> {
-        let places = self.places.read().unwrap_or_else(PoisonError::into_inner).of(&range);
-        let (mut records, mut bytes) = (Vec::new(), 0);
-        for place in places {
-            for record in place.read(&range)? {
-                bytes += record.payload.len();
-                records.push(record);
-                if bytes >= bytes_max {
-                    return Ok(records);
+        let (mut records, mut bytes, mut rest) = (Vec::new(), 0, range);
+        while !rest.is_empty() {
+            let places = self.places.read().unwrap_or_else(PoisonError::into_inner).of(&rest);
+            let Some(last) = places.last().map(|place| place.last) else { break };
+            for place in places {
+                for record in place.read(&rest)? {
+                    bytes += record.payload.len();
+                    records.push(record);
+                    if bytes >= bytes_max {
+                        return Ok(records);
+                    }
                 }
             }
+            rest.start = last.saturating_add(1);
         }
         Ok(records)
     }
@@ -129,9 +141,8 @@ impl Backend for Wal {
     }
 
     fn close(&self) -> io::Result<()> {
-        let taken = self.writer().take();
-        // Whoever opens the directory next shall not meet a file that is being made.
-        taken.map_or(Ok(()), |(mut writer, _lock)| writer.files.take_spare().map(drop))
+        drop(self.writer().take());
+        Ok(())
     }
 }
 
@@ -213,9 +224,10 @@ impl Writer {
         self.close_frame(places)?;
         self.sync()?;
         if ops.iter().any(|op| matches!(op, Op::Purge(_))) {
-            self.files.remove_covered(&places.read().unwrap_or_else(PoisonError::into_inner))?;
+            self.files.remove_covered(&places.read().unwrap_or_else(PoisonError::into_inner));
         }
-        self.files.prepare()
+        self.files.prepare();
+        Ok(())
     }
 
     fn append(&mut self, records: &[Record], places: &RwLock<Places>) -> io::Result<()> {
@@ -304,7 +316,7 @@ impl Files {
         let needed = size + SECTOR;
         let spare = match self.take_spare()? {
             Some(spare) if spare.size < needed => {
-                spare.remove()?;
+                spare.remove(&self.dir)?;
                 None
             }
             spare => spare,
@@ -317,16 +329,15 @@ impl Files {
         Ok(())
     }
 
-    /// Has the next segment made when this one is half full.
-    fn prepare(&mut self) -> io::Result<()> {
+    /// Has the next segment made when this one is half full; if that cannot be, it is made when it is needed.
+    fn prepare(&mut self) {
         if self.spare.is_some() || self.current.room() > self.current.size / 2 {
-            return Ok(());
+            return;
         }
         let (dir, number) = (self.dir.clone(), self.current.number + 1);
         let size = self.sizes.behind(self.current.size, 0);
         let make = move || Segment::create(&dir, number, size);
-        self.spare = Some(thread::Builder::new().name("raft-log-next".into()).spawn(make)?);
-        Ok(())
+        self.spare = thread::Builder::new().name("raft-log-next".into()).spawn(make).ok();
     }
 
     /// The next segment, if it could be made; where not, say for lack of space, it is tried again when it is
@@ -343,13 +354,22 @@ impl Files {
         }
     }
 
-    /// Removes the segments whose entries are all purged.
-    fn remove_covered(&mut self, places: &Places) -> io::Result<()> {
+    /// Removes the segments whose entries are all purged. What cannot be removed is left to the next purge.
+    fn remove_covered(&mut self, places: &Places) {
         let needed = places.first().map_or(self.current.number, |place| place.segment);
-        while let Some(covered) = self.older.pop_front_if(|segment| segment.number < needed) {
-            covered.remove()?;
+        while let Some(covered) = self.older.front().filter(|segment| segment.number < needed) {
+            if let Err(error) = covered.remove(&self.dir) {
+                return tracing::warn!(segment = covered.name(), %error, "could not remove a purged segment");
+            }
+            self.older.pop_front();
         }
-        Ok(())
+    }
+}
+
+impl Drop for Files {
+    /// Whoever opens the directory next shall not meet a file that is being made.
+    fn drop(&mut self) {
+        let _ = self.take_spare();
     }
 }
 

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Big endian. Numbers are consecutive through all segments. `group` is the number of the first frame that is
-//! synced together with this one. Because a sector holds one frame only, a write never touches what an earlier
-//! one left; because no byte of the filler is zero, a sector that was never written shows (see `recover`).
+//! synced together with this one. Because a sector holds one frame only, a write never touches what an
+//! earlier one left; because no byte of the filler is zero, a sector never written shows (see `recover`).
 
 use std::io;
 

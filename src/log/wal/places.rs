@@ -5,6 +5,9 @@ use std::{collections::VecDeque, fs::File, io, ops::Range, os::unix::fs::FileExt
 use super::frame::{self, HEAD_BYTES, Head, Piece};
 use crate::log::{Op, Record, damaged};
 
+/// Places that are looked up at once.
+const AT_ONCE: usize = 64;
+
 /// A frame that holds entries.
 #[derive(Clone, Debug)]
 pub struct Place {
@@ -61,17 +64,22 @@ impl Places {
     pub fn bounds(&self) -> io::Result<Option<(u64, u64)>> {
         for (one, next) in self.places.iter().zip(self.places.iter().skip(1)) {
             if one.last.checked_add(1) != Some(next.first) {
-                return Err(damaged(format!("entries {} to {} are missing", one.last + 1, next.first)));
+                return Err(damaged(format!(
+                    "entries {} to {} are missing",
+                    one.last.saturating_add(1),
+                    next.first
+                )));
             }
         }
         let (first, last) = (self.places.front(), self.places.back());
         Ok(first.zip(last).map(|(first, last)| (first.first, last.last)))
     }
 
-    /// The frames that hold entries of `range`.
+    /// The first frames that hold entries of `range`, some of them.
     pub fn of(&self, range: &Range<u64>) -> Vec<Place> {
         let start = self.places.partition_point(|place| place.last < range.start);
-        self.places.range(start..).take_while(|place| place.first < range.end).cloned().collect()
+        let found = self.places.range(start..).take_while(|place| place.first < range.end);
+        found.take(AT_ONCE).cloned().collect()
     }
 }
 

@@ -8,7 +8,7 @@
 //! Everything else is damage, and an error: an acknowledged entry may have been in it. (Alagappan et al.,
 //! "Protocol-Aware Recovery for Consensus-Based Storage", FAST 2018, section 3.3, on why this must not be
 //! guessed.) Not told apart: damage to the last group in a frame that holds a whole sector of zeros of its
-//! own, such as part of a value. Not detected: newest segments that somebody deleted. The state machine then
+//! own, such as part of a value, or whose sector was lost. Not detected: newest segments that somebody deleted. The state machine then
 //! is ahead of the log, which the node notices.
 
 use std::{collections::VecDeque, io, path::Path};
@@ -32,37 +32,48 @@ pub struct Recovered {
     pub segments: VecDeque<Segment>,
     /// The number of the next frame.
     pub next: u64,
+    /// The number of the first frame of the newest group.
+    group: u64,
+    /// The newest segment from that group on.
+    tail: Tail,
 }
 
-/// Reads all of them. What is torn is made zeros again, and segments that were prepared but never used are
-/// removed.
+/// The end of the newest segment.
+#[derive(Debug, Default)]
+struct Tail {
+    /// Where its last group begins.
+    start: usize,
+    /// What is there.
+    bytes: Bytes,
+}
+
+/// Reads all of them; then makes zeros again of what is torn, and removes segments that were prepared but
+/// never used.
 ///
 /// # Errors
-/// `InvalidData`: damage.
+/// `InvalidData`: damage. Nothing was changed then.
 pub fn recover(dir: &Path) -> io::Result<Recovered> {
     let mut recovered = Recovered::default();
     let numbers = segment::numbers(dir, LOCK_FILE)?;
+    let mut unused = Vec::new();
     for (at, number) in numbers.iter().enumerate() {
         let mut segment = Segment::open(dir, *number)?;
-        let bytes = segment.read()?;
         let is_newest = at + 1 == numbers.len() || no_later_is_used(dir, &numbers[at + 1..])?;
-        let end = recovered.take_segment(&segment, bytes.into(), is_newest)?;
-        if end.used == 0 {
-            segment.remove()?;
-            continue;
+        segment.used = recovered.take_segment(&segment, segment.read()?.into(), is_newest)?;
+        match segment.used {
+            // Before older ones go, their successor's beginning is on disk.
+            0 if recovered.segments.is_empty() && *number != FIRST => {
+                return Err(damaged(format!("{} is the oldest segment, and empty", segment.name())));
+            }
+            0 => unused.push(segment),
+            _ => recovered.segments.push_back(segment),
         }
-        segment.used = end.used;
-        if end.written > end.used {
-            tracing::warn!(segment = segment.name(), at = end.used, "cut off a write that a crash cut short");
-            segment.clear_tail(end.written)?;
-        }
-        if is_newest {
-            // A process that was killed may have left what it never synced: it is read, so it must be durable.
-            segment.sync()?;
-        }
-        recovered.segments.push_back(segment);
     }
     recovered.check_whole()?;
+    recovered.settle()?;
+    for segment in unused {
+        segment.remove(dir)?;
+    }
     Ok(recovered)
 }
 
@@ -81,36 +92,46 @@ fn written(bytes: &[u8]) -> usize {
     bytes.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
 }
 
-/// Where a segment ends.
-struct End {
-    /// What frames take.
-    used: usize,
-    /// Up to where there is anything.
-    written: usize,
-}
-
 impl Recovered {
-    /// Takes in a segment.
-    fn take_segment(&mut self, segment: &Segment, bytes: Bytes, is_newest: bool) -> io::Result<End> {
+    /// Takes in a segment. Gives the bytes that its frames take.
+    fn take_segment(&mut self, segment: &Segment, bytes: Bytes, is_newest: bool) -> io::Result<usize> {
         let written = written(&bytes);
-        let mut used = 0;
+        let (mut used, mut group) = (0, 0);
         while used < written {
             let rest = bytes.slice(used..);
             let Some((head, body)) = self.whole_frame(&rest, used == 0) else {
                 if is_newest && self.is_torn(&rest) {
+                    let segment = segment.name();
+                    tracing::warn!(segment, at = used, "a write that a crash cut short is cut off");
                     break;
                 }
                 return Err(damaged(format!("{} is damaged at byte {used}", segment.name())));
             };
             self.take_frame(segment, used, body)
                 .map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", segment.name())))?;
-            self.next = head.number + 1;
+            if head.group == head.number {
+                group = used;
+            }
+            (self.next, self.group) = (head.number + 1, head.group);
             used += head.size();
         }
         if used == 0 && !is_newest {
             return Err(damaged(format!("{} is empty, and a later one is not", segment.name())));
         }
-        Ok(End { used, written })
+        if used > 0 {
+            self.tail = Tail { start: group, bytes: bytes.slice(group..used) };
+        }
+        Ok(used)
+    }
+
+    /// Makes what was read durable: a process that was killed may not have synced it. It is written once
+    /// more, as are the zeros behind it: after a sync that failed, the kernel may hold for written what is not,
+    /// and would have nothing to do for another sync (Rebello et al., 2020).
+    fn settle(&self) -> io::Result<()> {
+        let Some(newest) = self.segments.back() else { return Ok(()) };
+        newest.overwrite(self.tail.start, &self.tail.bytes)?;
+        newest.clear_tail()?;
+        newest.sync()
     }
 
     /// The frame that `rest` begins with, if it is the expected one, as it was written. The oldest segment
@@ -120,17 +141,20 @@ impl Recovered {
         let is_oldest = begins_segment && self.segments.is_empty();
         let body =
             (head.size() <= rest.len()).then(|| rest.slice(HEAD_BYTES..HEAD_BYTES + head.length as usize))?;
-        ((head.number == self.next || is_oldest) && head.fits(&body)).then_some((head, body))
+        let has_its_number = head.number == self.next || is_oldest;
+        let has_its_group = head.group == head.number || (head.group == self.group && !begins_segment);
+        (has_its_number && has_its_group && head.fits(&body)).then_some((head, body))
     }
 
     /// Whether what `rest` begins with is a write that was cut short.
     fn is_torn(&self, rest: &[u8]) -> bool {
         let head = Head::read(rest).filter(|head| head.number == self.next);
-        let extent = head.map_or(HEAD_BYTES, |head| head.size()).min(rest.len());
+        // Without a head that can be read, the first sector is what is known to be the frame's.
+        let extent = head.map_or(SECTOR, |head| head.size()).min(rest.len());
         let is_missing = |sector: &[u8]| sector.iter().all(|byte| *byte == 0);
-        let later = rest.chunks(SECTOR).skip(1).filter_map(Head::read);
         // A value may look like a head; one that claims to be far away is none of ours.
         let near = self.next + (rest.len() / SECTOR) as u64;
+        let later = rest[extent..].chunks(SECTOR).filter_map(Head::read);
         let mut later = later.filter(|head| head.number > self.next && head.number <= near);
         !later.any(|head| head.group > self.next) && rest[..extent].chunks(SECTOR).any(is_missing)
     }
@@ -184,10 +208,9 @@ impl Recovered {
             return Ok(());
         }
         let bounds = self.places.bounds()?;
-        let begins = |first: u64| match purged {
-            Some(purged) => first <= purged.index + 1,
-            None => self.segments.front().is_some_and(|oldest| oldest.number == FIRST),
-        };
+        // Of a log whose first segment is there nothing was removed.
+        let has_all = self.segments.front().is_some_and(|oldest| oldest.number == FIRST);
+        let begins = |first: u64| has_all || purged.is_some_and(|at| first <= at.index.saturating_add(1));
         let ends = |end: u64| last.is_some_and(|last| last.index == end);
         if !bounds.is_some_and(|(first, end)| begins(first) && ends(end)) {
             let expected = purged.map_or(0, |purged| purged.index + 1);

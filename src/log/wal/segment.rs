@@ -49,9 +49,8 @@ impl Segment {
     /// A file of zeros, whose name and size survive a power cut.
     pub fn create(dir: &Path, number: u64, size: usize) -> io::Result<Segment> {
         let path = dir.join(name(number));
-        let created = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
-        let filled = created.and_then(|file| fill(&file, size).map(|()| file));
-        let file = filled.and_then(|file| sync_dir(dir).map(|()| file)).inspect_err(|_| {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path)?;
+        fill(&file, size).and_then(|()| sync_dir(dir)).inspect_err(|_| {
             // Where there is no space for it, it shall not take what there is. It holds nothing.
             let _ = fs::remove_file(&path);
         })?;
@@ -91,14 +90,21 @@ impl Segment {
         self.file.sync_data()
     }
 
-    /// Makes everything from `used` up to `end` zero again.
-    pub fn clear_tail(&self, end: usize) -> io::Result<()> {
-        self.file.write_all_at(&vec![0; end.saturating_sub(self.used)], self.used as u64)
+    /// Writes what is there already.
+    pub fn overwrite(&self, at: usize, bytes: &[u8]) -> io::Result<()> {
+        self.file.write_all_at(bytes, at as u64)
     }
 
-    /// Removes the file. Readers that have it open finish.
-    pub fn remove(&self) -> io::Result<()> {
-        fs::remove_file(&self.path)
+    /// Makes everything behind the frames zero.
+    pub fn clear_tail(&self) -> io::Result<()> {
+        self.file.write_all_at(&vec![0; self.room()], self.used as u64)
+    }
+
+    /// Removes the file, for good: a segment that came back after a power cut, but not the one behind it,
+    /// would look as if that were missing. Readers that have it open finish.
+    pub fn remove(&self, dir: &Path) -> io::Result<()> {
+        fs::remove_file(&self.path)?;
+        sync_dir(dir)
     }
 
     /// The name of the file, for errors.

@@ -1,15 +1,16 @@
-//! What crashes and damage do to the files: a write that was cut short is cut off, everything else is an error.
+//! What crashes and damage do to the files: a write that was cut short is cut off, all else is an error.
 
 use std::{
     fs,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, mpsc},
 };
 
+use rand::{RngExt, SeedableRng, rngs::SmallRng};
 use tempfile::TempDir;
 
 use super::{frame::HEAD_BYTES, *};
-use crate::log::{Position, RaftLog, Vote};
+use crate::log::{Disk, Position, RaftLog, Vote};
 
 const SMALL: Sizes = Sizes { first: 4 * SECTOR, max: 4 * SECTOR };
 const ROOMY: Sizes = Sizes { first: 64 * SECTOR, max: 64 * SECTOR };
@@ -53,7 +54,7 @@ fn segments(dir: &TempDir) -> Vec<PathBuf> {
     files
 }
 
-fn read_all(log: &QueuedLog) -> Vec<Record> {
+fn read_all(log: &dyn RaftLog) -> Vec<Record> {
     let start = log.state().purged.map_or(0, |purged| purged.index + 1);
     log.read(start..u64::MAX, usize::MAX).unwrap()
 }
@@ -67,6 +68,29 @@ fn error_of(opened: io::Result<QueuedLog>, why: &str) -> io::Error {
         Ok(log) => panic!("{why}: opened with {:?}", log.state()),
         Err(error) => error,
     }
+}
+
+fn used_of(file: &Path) -> usize {
+    fs::read(file).unwrap().iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)
+}
+
+/// Commits operations as one group, below the queue.
+fn commit(dir: &TempDir, sizes: Sizes, ops: &[Op]) {
+    let (wal, ..) = open_wal(dir.path(), sizes).unwrap();
+    wal.commit(ops, true).unwrap();
+    wal.close().unwrap();
+}
+
+fn read_all_of(dir: &TempDir, sizes: Sizes) -> Vec<Record> {
+    let log = open(dir.path(), sizes).unwrap();
+    let all = read_all(&log);
+    log.close().unwrap();
+    all
+}
+
+/// Begins a frame of its own, and, behind the last entry, changes nothing.
+fn cut_behind(index: u64) -> Op {
+    Op::Truncate(Some(record(index).at))
 }
 
 /// The bytes of a segment before a group was written, and after.
@@ -86,6 +110,16 @@ impl LastGroup {
         let log = open(dir.path(), ROOMY).unwrap();
         append(&log, group);
         log.close().unwrap();
+        let after = fs::read(&file).unwrap();
+        LastGroup { dir, file, before, after }
+    }
+
+    /// Three entries, then what one commit of these operations writes.
+    fn of_one_commit(sizes: Sizes, ops: &[Op]) -> LastGroup {
+        let dir = written(3, sizes);
+        let file = segments(&dir).remove(0);
+        let before = fs::read(&file).unwrap();
+        commit(&dir, sizes, ops);
         let after = fs::read(&file).unwrap();
         LastGroup { dir, file, before, after }
     }
@@ -127,30 +161,52 @@ fn write_cut_short_is_cut_off_whichever_of_its_sectors_are_there() {
 
 #[test]
 fn group_of_two_frames_may_be_torn_in_either() {
-    let dir = written(3, ROOMY);
-    let file = segments(&dir).remove(0);
-    let before = fs::read(&file).unwrap();
-    let log = open(dir.path(), ROOMY).unwrap();
-    {
-        // Two frames before one sync: what a busy queue hands over.
-        let (sender, receiver) = mpsc::channel();
-        log.append(vec![large(3)], Box::new(|_| ())).unwrap();
-        log.truncate_after(Some(record(2).at)).unwrap();
-        log.append(vec![large(3), large(4)], Box::new(move |done| sender.send(done).unwrap())).unwrap();
-        receiver.recv().unwrap().unwrap();
-    }
-    log.close().unwrap();
-    let after = fs::read(&file).unwrap();
-    let group = LastGroup { dir, file, before, after };
+    // A truncation begins a frame of its own.
+    let ops = [Op::Append(vec![large(3)]), cut_behind(2), Op::Append(vec![large(3), large(4)])];
+    let group = LastGroup::of_one_commit(ROOMY, &ops);
     let count = group.sectors().len();
-    for lost in 0..count {
-        let opened = group.crashed(|sector| sector != lost);
-        let log = opened.unwrap_or_else(|error| panic!("sector {lost} of {count}: {error}"));
+    assert!(count > 6, "{count}");
+    for kept in 0..(1_u32 << count) - 1 {
+        let opened = group.crashed(|sector| kept & (1 << sector) != 0);
+        let log = opened.unwrap_or_else(|error| panic!("sectors {kept:b} of {count}: {error}"));
         let left = read_all(&log);
         assert_eq!(left[..3], (0..3).map(record).collect::<Vec<_>>());
-        assert!(left.len() < 5, "sector {lost} of {count} was lost, {} entries are left", left.len());
+        assert!(left.len() < 5, "sectors {kept:b} of {count}, {} entries are left", left.len());
         log.close().unwrap();
     }
+}
+
+/// A commit that goes on in new segments, of which any sectors were lost in the newest one: those before were
+/// synced.
+#[test]
+fn commit_over_several_segments_is_cut_off_in_the_newest() {
+    let dir = written(3, SMALL);
+    let before = segments(&dir).iter().filter(|file| used_of(file) > 0).count();
+    let ops: Vec<Op> =
+        (3..9).flat_map(|index| [Op::Append(vec![record(index)]), cut_behind(index)]).collect();
+    commit(&dir, SMALL, &ops);
+    let files: Vec<_> = segments(&dir).into_iter().filter(|file| used_of(file) > 0).collect();
+    assert!(files.len() > before + 1, "{files:?}");
+    let (newest, whole) = (files.last().unwrap(), fs::read(files.last().unwrap()).unwrap());
+    let count = used(&whole).div_ceil(SECTOR);
+    let all = read_all_of(&dir, SMALL);
+    for kept in 0..1_u32 << count {
+        let mut bytes = whole.clone();
+        for lost in (0..count).filter(|sector| kept & (1 << sector) == 0) {
+            bytes[lost * SECTOR..(lost + 1) * SECTOR].fill(0);
+        }
+        segments(&dir)
+            .into_iter()
+            .filter(|file| file > newest)
+            .for_each(|file| fs::remove_file(file).unwrap());
+        fs::write(newest, bytes).unwrap();
+        let left = read_all_of(&dir, SMALL);
+        assert!(all.starts_with(&left) && left.len() >= 3, "sectors {kept:b}: {} entries", left.len());
+        // What was there before: the cut may have removed the file, or made zeros of it.
+        fs::write(newest, &whole).unwrap();
+    }
+    segments(&dir).into_iter().filter(|file| file > newest).for_each(|file| fs::remove_file(file).unwrap());
+    assert_eq!(read_all_of(&dir, SMALL), all);
 }
 
 #[test]
@@ -227,6 +283,93 @@ fn missing_segment_behind_a_purge_is_an_error() {
     fs::remove_file(&segments(&dir)[0]).unwrap();
     let error = error_of(open(dir.path(), SMALL), "a hole");
     assert!(error.to_string().contains("a segment is missing"), "{error}");
+}
+
+/// The numbers of its frames are far from 0: what is behind must be known for frames of this log all the same.
+#[test]
+fn oldest_segment_that_lost_its_beginning_is_an_error() {
+    let dir = written(60, SMALL);
+    let log = open(dir.path(), SMALL).unwrap();
+    log.purge(record(59).at).unwrap();
+    wait(|done| log.sync(done));
+    log.close().unwrap();
+    let left: Vec<_> = segments(&dir).into_iter().filter(|file| used_of(file) > 0).collect();
+    assert_eq!(left.len(), 1, "{left:?}");
+    let whole = fs::read(&left[0]).unwrap();
+    for lost in [SECTOR, whole.len()] {
+        let mut bytes = whole.clone();
+        bytes[..lost].fill(0);
+        fs::write(&left[0], bytes).unwrap();
+        let error = error_of(open(dir.path(), SMALL), "the log would be empty");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData, "{error}");
+    }
+    fs::write(&left[0], whole).unwrap();
+    assert_eq!(open(dir.path(), SMALL).unwrap().state().vote, Some(VOTE));
+}
+
+#[test]
+fn file_in_the_way_of_the_next_segment_is_an_error_and_stays() {
+    let dir = written(1, ROOMY);
+    let (wal, ..) = open_wal(dir.path(), SMALL).unwrap();
+    let taken = dir.path().join(format!("{:020}.log", 2));
+    fs::write(&taken, "whose?").unwrap();
+    let fill = |index| wal.commit(&[Op::Append(vec![large(index)])], true);
+    let error = (1..40).find_map(|index| fill(index).err()).expect("no second segment can be made");
+    assert_eq!(error.kind(), io::ErrorKind::AlreadyExists, "{error}");
+    wal.close().unwrap();
+    assert_eq!(fs::read(&taken).unwrap(), b"whose?");
+}
+
+/// Everything that a log can be asked for, over small segments, beside a log in memory.
+#[test]
+fn random_operations_leave_what_a_log_in_memory_has() {
+    for seed in 0..12 {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let (dir, disk) = (tempfile::tempdir().unwrap(), Disk::default());
+        let mut term = 1;
+        for _ in 0..6 {
+            let (log, model) = (open(dir.path(), SMALL).unwrap(), disk.open_threaded().unwrap());
+            assert_eq!(log.state(), model.state(), "seed {seed}");
+            assert_eq!(read_all(&log), read_all(&*model), "seed {seed}");
+            for _ in 0..40 {
+                step(&mut rng, &mut term, &[&log, &*model]);
+            }
+            assert_eq!(read_all(&log), read_all(&*model), "seed {seed}");
+            log.close().unwrap();
+            model.close().unwrap();
+        }
+    }
+}
+
+/// Does the same to all logs, which must agree on whether it can be done.
+fn step(rng: &mut SmallRng, term: &mut u64, logs: &[&dyn RaftLog]) {
+    let LogState { last, purged, .. } = logs[0].state();
+    let next = last.map_or(0, |last| last.index + 1);
+    let somewhere = rng.random_range(purged.map_or(0, |purged| purged.index)..=next + 1);
+    let at = Position { term: rng.random_range(1..=*term), index: somewhere };
+    let records: Vec<Record> = (next..next + rng.random_range(1..5))
+        .map(|index| Record {
+            at: Position { term: *term, index },
+            payload: vec![7; rng.random_range(0..700)].into(),
+        })
+        .collect();
+    let what = rng.random_range(0..12);
+    let done = |log: &&dyn RaftLog| match what {
+        0..6 => log.append(records.clone(), Box::new(drop)).is_ok(),
+        6 => log.truncate_after(Some(at)).is_ok(),
+        7 => log.purge(at).is_ok(),
+        8 => log.save_committed(Position { index: somewhere.saturating_sub(3), ..at }).is_ok(),
+        9 => {
+            log.save_vote(Vote { term: *term, node_id: somewhere, committed: false }, Box::new(drop)).is_ok()
+        }
+        10 => log.truncate_after(None).is_ok(),
+        _ => log.sync(Box::new(drop)).is_ok(),
+    };
+    let answers: Vec<bool> = logs.iter().map(done).collect();
+    assert!(answers.iter().all(|answer| *answer == answers[0]), "{what} at {at:?}: {answers:?}");
+    if what == 11 {
+        *term += 1;
+    }
 }
 
 #[test]

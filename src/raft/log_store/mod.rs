@@ -276,6 +276,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let mut recent = self.recent();
         self.log.purge(upto.into())?;
         recent.cache.purge(upto.index());
+        recent.waiting.purge(upto.index());
         Ok(())
     }
 }

@@ -20,6 +20,11 @@ impl Waiting {
         while self.appends.pop_back_if(|(append, _)| Some(*append) > last).is_some() {}
     }
 
+    /// Entries up to `upto` are in a snapshot: how long they waited is not known.
+    pub fn purge(&mut self, upto: u64) {
+        while self.appends.pop_front_if(|(append, _)| *append <= upto).is_some() {}
+    }
+
     /// Entries up to `index` are committed; says how long each whole append waited for it.
     pub fn committed(&mut self, index: u64, waited: impl Fn(Duration)) {
         while let Some((_, at)) = self.appends.pop_front_if(|(append, _)| *append <= index) {

@@ -1,5 +1,5 @@
-//! What `quorate check` says of the registers: the same code that judges real clusters, tiers T0 to T2 and the
-//! promises of each level. T2 looks at values alone, and so does not trust the revisions that the other
+//! What `quorate check` says of the registers: the same code that judges real clusters, tiers T0 to T2 and
+//! the promises of each level. T2 looks at values alone, and so does not trust the revisions that the other
 //! invariants rest on (Herlihy and Wing, "Linearizability", 1990; Lowe, "Testing for Linearizability", 2017).
 
 use std::time::Duration;
