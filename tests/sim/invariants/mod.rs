@@ -29,7 +29,7 @@ pub fn check(clients: &Clients) {
         fencing::check(&history, &replayed, clocks),
         if clocks { leases::check(&history, &replayed) } else { Vec::new() },
         watches::check(&history, &replayed),
-        checker::check(&history),
+        checker::check(&history, clocks),
     ];
     for violation in violations.into_iter().flatten() {
         clients.world.trace.violation(violation);
