@@ -2,6 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
+use futures::FutureExt;
 use tokio::time::{Instant, timeout_at};
 
 use crate::{
@@ -46,16 +47,32 @@ impl Call {
 
     /// Awaits something until the deadline. Nothing was proposed yet: the error says that nothing will
     /// happen.
-    pub async fn within<T>(&self, what: &str, future: impl Future<Output = T>) -> Result<T, Error> {
-        timeout_at(self.deadline, future)
-            .await
-            .map_err(|_| Error::Deadline { waiting_for: what.to_owned(), maybe_committed: false })
+    pub fn within<T>(
+        &self,
+        what: &str,
+        future: impl Future<Output = T>,
+    ) -> impl Future<Output = Result<T, Error>> {
+        self.limited(what, future, false)
     }
 
     /// Awaits the outcome of something that was proposed: past the deadline, it is unknown.
-    pub async fn outcome<T>(&self, what: &str, future: impl Future<Output = T>) -> Result<T, Error> {
-        timeout_at(self.deadline, future)
-            .await
-            .map_err(|_| Error::Deadline { waiting_for: what.to_owned(), maybe_committed: true })
+    pub fn outcome<T>(
+        &self,
+        what: &str,
+        future: impl Future<Output = T>,
+    ) -> impl Future<Output = Result<T, Error>> {
+        self.limited(what, future, true)
+    }
+
+    /// Not an `async fn`: that would have room for `future` twice, and the call of a client is as large as what
+    /// it awaits.
+    fn limited<T>(
+        &self,
+        what: &str,
+        future: impl Future<Output = T>,
+        maybe_committed: bool,
+    ) -> impl Future<Output = Result<T, Error>> {
+        let late = move |_| Error::Deadline { waiting_for: what.to_owned(), maybe_committed };
+        timeout_at(self.deadline, future).map(move |ended| ended.map_err(late))
     }
 }
