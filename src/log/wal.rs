@@ -1,6 +1,6 @@
 //! The default log: a write-ahead log in segments that are full of zeros before they are written to, so that
-//! a sync has nothing to do but to write. One `fdatasync` per group (and one more where it goes on to the next
-//! segment), on the queue's thread.
+//! a sync has nothing to do but to write. One `fdatasync` per group (and one more where it goes on to the
+//! next segment), on the queue's thread.
 //!
 //! ```text
 //! 00000000000000000001.log   frames (`frame`), then zeros; each file twice the one before, up to 16 MiB

@@ -64,8 +64,8 @@ impl Call {
         self.limited(what, future, true)
     }
 
-    /// Not an `async fn`: that would have room for `future` twice, and the call of a client is as large as what
-    /// it awaits.
+    /// Not an `async fn`: that would have room for `future` twice, and the call of a client is as large as
+    /// what it awaits.
     fn limited<T>(
         &self,
         what: &str,

@@ -8,8 +8,8 @@
 //! Everything else is damage, and an error: an acknowledged entry may have been in it. (Alagappan et al.,
 //! "Protocol-Aware Recovery for Consensus-Based Storage", FAST 2018, section 3.3, on why this must not be
 //! guessed.) Not told apart: damage to the last group in a frame that holds a whole sector of zeros of its
-//! own, such as part of a value, or whose sector was lost. Not detected: newest segments that somebody deleted. The state machine then
-//! is ahead of the log, which the node notices.
+//! own, such as part of a value, or whose sector was lost. Not detected: newest segments that somebody
+//! deleted. The state machine then is ahead of the log, which the node notices.
 
 use std::{collections::VecDeque, io, path::Path};
 
@@ -125,8 +125,8 @@ impl Recovered {
     }
 
     /// Makes what was read durable: a process that was killed may not have synced it. It is written once
-    /// more, as are the zeros behind it: after a sync that failed, the kernel may hold for written what is not,
-    /// and would have nothing to do for another sync (Rebello et al., 2020).
+    /// more, as are the zeros behind it: after a sync that failed, the kernel may hold for written what is
+    /// not, and would have nothing to do for another sync (Rebello et al., 2020).
     fn settle(&self) -> io::Result<()> {
         let Some(newest) = self.segments.back() else { return Ok(()) };
         newest.overwrite(self.tail.start, &self.tail.bytes)?;

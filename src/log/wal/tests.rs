@@ -285,7 +285,7 @@ fn missing_segment_behind_a_purge_is_an_error() {
     assert!(error.to_string().contains("a segment is missing"), "{error}");
 }
 
-/// The numbers of its frames are far from 0: what is behind must be known for frames of this log all the same.
+/// The numbers of its frames are far from 0: what is behind must be known for this log's all the same.
 #[test]
 fn oldest_segment_that_lost_its_beginning_is_an_error() {
     let dir = written(60, SMALL);

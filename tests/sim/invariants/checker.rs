@@ -14,7 +14,8 @@ use crate::workload;
 /// Each key has some hundred operations: the search takes milliseconds.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// Violations in words. Where clocks do not keep their bound, what an answer says of its age is not looked at.
+/// Violations in words. Where clocks do not keep their bound, nothing is made of what an answer says of its
+/// age.
 pub fn check(history: &workload::History, clocks: bool) -> Vec<String> {
     let mut operations = history.registers.clone();
     for seen in operations.iter_mut().filter_map(|operation| operation.seen.as_mut()).filter(|_| !clocks) {
