@@ -78,7 +78,10 @@ fn open_wal(dir: &Path, sizes: Sizes) -> io::Result<(Wal, LogState, Option<u64>)
     if is_new {
         writer.begin_segment()?;
     }
-    writer.files.remove_covered(&places);
+    if state.purged.is_some() {
+        // Left over by a crash. Before any purge nothing may go: the first file shows where the log begins.
+        writer.files.remove_covered(&places);
+    }
     let bytes = AtomicU64::new(writer.files.used());
     let wal = Wal { writer: Mutex::new(Some((writer, lock))), places: RwLock::new(places), bytes };
     Ok((wal, state, first))

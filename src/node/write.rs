@@ -89,10 +89,12 @@ impl Inner {
         debug!(request_id = %call.request_id, "proposing");
         let began = Instant::now();
         let written = call.outcome("the write to be committed", self.raft.client_write(proposal)).await;
-        self.log.stages().record(Stage::Propose, began.elapsed());
         match written.map_err(Attempt::Final)? {
             Ok(done) => match done.data {
-                Response::Applied(applied) => Ok(applied),
+                Response::Applied(applied) => {
+                    self.log.stages().record(Stage::Propose, began.elapsed());
+                    Ok(applied)
+                }
                 Response::Internal => Err(Attempt::Final(Error::Protocol("a command gave no result".into()))),
             },
             Err(RaftError::APIError(error)) => Err(refused(error)),

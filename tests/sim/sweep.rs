@@ -16,7 +16,7 @@ use std::{
 use crate::world::DURING;
 
 /// What a sweep of some size must have reached, besides each fault.
-const CELLS: [&str; 32] = [
+const CELLS: [&str; 36] = [
     "lease ok",
     "put ok",
     "put unknown",
@@ -49,6 +49,10 @@ const CELLS: [&str; 32] = [
     "write refused for space",
     "transfer ok",
     "transfer failed",
+    "register write ok",
+    "register cas ok",
+    "register delete ok",
+    "register read ok",
 ];
 
 const FAULTS: [&str; 21] = [
@@ -223,7 +227,7 @@ fn show(coverage: &BTreeMap<String, u64>) {
     }
 }
 
-/// What came of calls during each kind of fault: all of them, and of these how many were answered.
+/// What came of calls that ended during each kind of fault: all of them, and of these how many were answered.
 fn show_calls(coverage: &BTreeMap<String, u64>) {
     println!("\n  calls during a fault: answered of all");
     println!("  {:<15}{}", "", CALLS.map(|call| format!("{:>13}", short(call))).concat());

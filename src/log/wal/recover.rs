@@ -71,7 +71,8 @@ pub fn recover(dir: &Path) -> io::Result<Recovered> {
     }
     recovered.check_whole()?;
     recovered.settle()?;
-    for segment in unused {
+    // Never a gap, wherever this is cut short.
+    for segment in unused.into_iter().rev() {
         segment.remove(dir)?;
     }
     Ok(recovered)

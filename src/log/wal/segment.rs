@@ -103,8 +103,10 @@ impl Segment {
     /// Removes the file, for good: a segment that came back after a power cut, but not the one behind it,
     /// would look as if that were missing. Readers that have it open finish.
     pub fn remove(&self, dir: &Path) -> io::Result<()> {
-        fs::remove_file(&self.path)?;
-        sync_dir(dir)
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => sync_dir(dir),
+        }
     }
 
     /// The name of the file, for errors.

@@ -307,6 +307,31 @@ fn oldest_segment_that_lost_its_beginning_is_an_error() {
     assert_eq!(open(dir.path(), SMALL).unwrap().state().vote, Some(VOTE));
 }
 
+/// A log that never forgot anything begins with its first segment, whatever that holds.
+#[test]
+fn first_segment_without_an_entry_stays_until_a_purge() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = open(dir.path(), SMALL).unwrap();
+    for term in 1..9 {
+        wait(|done| log.save_vote(Vote { term, ..VOTE }, done));
+    }
+    log.close().unwrap();
+    for expected in 0..3 {
+        let log = open(dir.path(), SMALL).unwrap();
+        assert_eq!(read_all(&log), (0..expected).map(record).collect::<Vec<_>>());
+        append(&log, [record(expected)]);
+        log.close().unwrap();
+    }
+    let log = open(dir.path(), SMALL).unwrap();
+    wait(|done| log.append((3..9).map(record).collect(), done));
+    log.truncate_after(None).unwrap();
+    append(&log, [record(0)]);
+    log.close().unwrap();
+    for _ in 0..2 {
+        assert_eq!(read_all_of(&dir, SMALL), [record(0)]);
+    }
+}
+
 #[test]
 fn file_in_the_way_of_the_next_segment_is_an_error_and_stays() {
     let dir = written(1, ROOMY);

@@ -4,7 +4,8 @@ use std::{collections::VecDeque, time::Duration};
 
 use tokio::time::Instant;
 
-/// Of each append the index of its last entry, and when it was made; in order.
+/// Of each append the index of its last entry, and when it was made; in order. As many as the log has appends
+/// that are not committed: what a leader without a quorum took before admission refused more.
 #[derive(Debug, Default)]
 pub(super) struct Waiting {
     appends: VecDeque<(u64, Instant)>,

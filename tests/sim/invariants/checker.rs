@@ -9,6 +9,7 @@ use quorate::check::{
     history::{About, History},
 };
 
+use super::reads::DRIFT;
 use crate::workload;
 
 /// Each key has some hundred operations: the search takes milliseconds.
@@ -22,7 +23,7 @@ pub fn check(history: &workload::History, clocks: bool) -> Vec<String> {
         seen.staleness_bound = None;
     }
     operations.sort_by_key(|operation| operation.call);
-    let about = About { quorate_history: 1, ..About::default() };
+    let about = About { quorate_history: 1, clock_bound: Some(DRIFT), ..About::default() };
     let recorded = History { about, operations, ..History::default() };
     let options = Options { deadline: DEADLINE, threads: 1, ..Options::default() };
     let findings = check::check(&recorded, &options);
@@ -41,7 +42,7 @@ pub fn check(history: &workload::History, clocks: bool) -> Vec<String> {
     let mut violations: Vec<String> = findings.violations.iter().map(told).collect();
     for (tier, found) in &findings.tiers {
         if found.verdict == Verdict::Unknown {
-            violations.push(format!("checker: {tier} does not know: {:?}", found.note));
+            violations.push(format!("undecided: {tier} does not know: {:?}", found.note));
         }
     }
     violations

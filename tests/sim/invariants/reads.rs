@@ -12,7 +12,7 @@ use super::replay::Replayed;
 use crate::workload::{Call, History, Op, Outcome};
 
 /// How much two clocks may differ in rate: as the configuration says.
-const DRIFT: f64 = 0.05;
+pub(super) const DRIFT: f64 = 0.05;
 
 /// Revisions by the time at which they were known, ever higher.
 #[derive(Default)]
