@@ -85,6 +85,28 @@ async fn status_lists_the_living_and_the_dead() {
     assert_eq!(dead[0]["endpoint"], cluster.client_addr(3));
 }
 
+/// Each stage that something went through, and no other.
+#[tokio::test(flavor = "multi_thread")]
+async fn status_says_where_time_goes() {
+    let cluster = Cluster::start(Spec { members: 1, ..Spec::default() }).await;
+    let count = |stage: &str| {
+        let status = cluster.cli(&["status", "-o", "json"]).expect(0).json();
+        status[0]["stages"][stage]["count"].as_u64().unwrap_or(0)
+    };
+    assert_eq!(count("write"), 0);
+    cluster.cli(&["put", "k", "v"]).expect(0);
+    cluster.cli(&["put", "k", "w"]).expect(0);
+    assert_eq!((count("write"), count("propose")), (2, 2));
+    assert!(count("log_sync") >= 2 && count("commit") >= 2 && count("apply") >= 2);
+    let rounds = count("round");
+    cluster.cli(&["get", "k", "--consistency", "linearizable"]).expect(0);
+    assert_eq!(count("round"), rounds + 1);
+    let table = cluster.cli(&["status", "--stages"]).expect(0).stdout.clone();
+    for word in ["STAGE", "P99", "log_sync", "catch_up"] {
+        assert!(table.contains(word), "{word} is missing: {table}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn exit_codes_say_what_happened() {
     let cluster = Cluster::start(Spec { members: 1, ..Spec::default() }).await;
