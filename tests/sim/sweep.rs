@@ -230,14 +230,14 @@ fn show(coverage: &BTreeMap<String, u64>) {
 /// What came of calls that ended during each kind of fault: all of them, and of these how many were answered.
 fn show_calls(coverage: &BTreeMap<String, u64>) {
     println!("\n  calls during a fault: answered of all");
-    println!("  {:<15}{}", "", CALLS.map(|call| format!("{:>13}", short(call))).concat());
+    println!("  {:<15}{}", "", CALLS.map(|call| format!("{:>15}", short(call))).concat());
     for fault in FAULTS {
         let cell = |call: &str| {
             let of = |outcome: &str| {
                 coverage.get(&format!("{call} {outcome}{DURING}{fault}")).copied().unwrap_or(0)
             };
             let answered = of("ok") + of("stored");
-            format!("{:>13}", format!("{answered}/{}", answered + of("failed") + of("unknown")))
+            format!("{:>15}", format!("{answered}/{}", answered + of("failed") + of("unknown")))
         };
         println!("  {fault:<15}{}", CALLS.map(cell).concat());
     }
