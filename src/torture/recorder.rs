@@ -14,7 +14,7 @@ use crate::{
     check::{
         History,
         format::jsonl,
-        history::{About, Delivery, Fault, FinalState, Leadership, Nanos, Operation},
+        history::{About, Delivery, Fault, FinalState, Leadership, Nanos, Operation, nanos},
     },
     types::{Level, Revision},
 };
@@ -89,7 +89,7 @@ impl Recorder {
 
     /// Since the run began.
     pub fn now(&self) -> Nanos {
-        Nanos::try_from(self.began.elapsed().as_nanos()).unwrap_or(Nanos::MAX)
+        nanos(self.began.elapsed())
     }
 
     /// The same, as a duration.

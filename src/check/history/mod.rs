@@ -4,6 +4,7 @@
 //! beginning. Keys and values are text; values that are written should be unique, since that is what makes
 //! a history cheap to check.
 
+mod answer;
 mod fault;
 mod operation;
 mod stream;
@@ -11,6 +12,7 @@ mod stream;
 use serde::{Deserialize, Serialize};
 
 pub use self::{
+    answer::{nanos, text},
     fault::{Fault, FaultKind, FinalState, Leadership},
     operation::{Action, Condition, Expected, Found, Operation, Outcome, Seen, Step},
     stream::{Delivery, DeliveryKind, Event},

@@ -9,14 +9,14 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    check::history::{Action, Condition, Expected, Found, Nanos, Operation, Outcome, Seen, Step, Text},
+    check::history::{Action, Condition, Expected, Found, Operation, Outcome, Seen, Step, Text, text},
     client::Client,
     error::Error,
     recipes::KvApi,
     torture::recorder::Recorder,
     types::{
-        CallOptions, Compare, CompareTarget, Consistency, Delete, Guard, Header, KeyRange, KeyValue, LeaseId,
-        Level, Op, OpResult, Operator, Put, Range, RangeAnswer, Revision, Route, Txn, WriteAnswer,
+        CallOptions, Compare, CompareTarget, Consistency, Delete, Guard, KeyRange, KeyValue, LeaseId, Level,
+        Op, OpResult, Operator, Put, Range, Revision, Route, Txn, WriteAnswer,
     },
 };
 
@@ -143,7 +143,7 @@ impl Actor {
         };
         match &result {
             Ok(answer) => operation.seen = Some(answered(answer, &mut operation.action)),
-            Err(error) => operation.outcome = outcome_of(error, level.is_none()),
+            Err(error) => operation.outcome = Outcome::of_error(error, level.is_none()),
         }
         self.told = self.told.max(operation.revision());
         if operation.is_unknown() {
@@ -160,7 +160,7 @@ impl Actor {
     pub async fn write(&mut self, key: &str, value: Text) -> Option<Revision> {
         let put = Put { key: bytes(key), value: bytes(&value), ..Put::default() };
         let (client, asked) = (self.client.clone(), Action::Write { key: key.into(), value });
-        let answer = self.record((asked, None), client.put(put, options()), |put, _| seen_by(put)).await?;
+        let answer = self.record((asked, None), client.put(put, options()), |put, _| put.into()).await?;
         Some(answer.header.revision)
     }
 
@@ -169,7 +169,7 @@ impl Actor {
         let value = self.value();
         let put = Put { key: bytes(key), value: bytes(&value), lease, ..Put::default() };
         let (client, asked) = (self.client.clone(), Action::Attach { lease, key: key.into(), value });
-        let answer = self.record((asked, None), client.put(put, options()), |put, _| seen_by(put)).await?;
+        let answer = self.record((asked, None), client.put(put, options()), |put, _| put.into()).await?;
         Some(answer.header.revision)
     }
 
@@ -196,7 +196,7 @@ impl Actor {
             if let Action::Guarded { done, .. } = action {
                 *done = Some(put.is_some());
             }
-            put.as_ref().map(seen_by).unwrap_or_default()
+            put.as_ref().map(Seen::from).unwrap_or_default()
         };
         self.record((asked, None), call, answered).await.map(|put| put.is_some())
     }
@@ -210,7 +210,7 @@ impl Actor {
             if let Action::Delete { existed, .. } = action {
                 *existed = Some(answer.result.deleted > 0);
             }
-            seen_by(answer)
+            answer.into()
         });
         answer.await.map(|answer| answer.result.deleted > 0)
     }
@@ -222,11 +222,11 @@ impl Actor {
         let client = self.client.clone();
         let answer = self.record(asked, client.range(range, consistency, options()), |answer, action| {
             if let Action::Read { found, .. } = action {
-                *found = Some(answer.result.kvs.first().map(found_of));
+                *found = Some(answer.result.kvs.first().map(Found::from));
             }
-            seen_of(answer)
+            answer.into()
         });
-        answer.await.map(|answer| answer.result.kvs.first().map(found_of))
+        answer.await.map(|answer| answer.result.kvs.first().map(Found::from))
     }
 
     /// Reads all keys with a prefix.
@@ -238,7 +238,7 @@ impl Actor {
             if let Action::Range { found, .. } = action {
                 *found = Some(pairs_of(&answer.result.kvs));
             }
-            seen_of(answer)
+            answer.into()
         });
         answer.await.map(|answer| pairs_of(&answer.result.kvs))
     }
@@ -269,7 +269,7 @@ impl Actor {
             if let Action::Cas { swapped, .. } = action {
                 *swapped = Some(answer.result.succeeded);
             }
-            seen_by(answer)
+            answer.into()
         });
         answer.await.map(|answer| answer.result.succeeded)
     }
@@ -293,7 +293,7 @@ impl Actor {
                     *steps = filled(&answer.result);
                 }
             }
-            seen_by(answer)
+            answer.into()
         });
         let answer = answer.await?;
         Some(answer.result.succeeded.then(|| filled(&answer.result)))
@@ -304,7 +304,7 @@ impl Actor {
 fn answer_of(step: &Step, result: &OpResult) -> Step {
     match (step, result) {
         (Step::Read(key, _), OpResult::Range(range)) => {
-            Step::Read(key.clone(), Some(range.kvs.first().map(found_of)))
+            Step::Read(key.clone(), Some(range.kvs.first().map(Found::from)))
         }
         (Step::List(key, _), OpResult::Range(range)) => {
             Step::List(key.clone(), Some(range.kvs.first().map(elements_of).unwrap_or_default()))
@@ -337,61 +337,11 @@ pub fn bytes(text: &str) -> Bytes {
     Bytes::copy_from_slice(text.as_bytes())
 }
 
-pub fn text(bytes: &[u8]) -> Text {
-    Text::from(String::from_utf8_lossy(bytes))
-}
-
 /// The options of every call.
 pub fn options() -> CallOptions {
     CallOptions { timeout: Some(TIMEOUT), ..CallOptions::default() }
 }
 
 fn pairs_of(kvs: &[KeyValue]) -> Vec<(Text, Found)> {
-    kvs.iter().map(|kv| (text(&kv.key), found_of(kv))).collect()
-}
-
-fn found_of(kv: &KeyValue) -> Found {
-    Found {
-        value: text(&kv.value),
-        mod_revision: kv.mod_revision,
-        create_revision: kv.create_revision,
-        version: kv.version,
-    }
-}
-
-/// What an answer's header says.
-pub fn seen_in(header: &Header) -> Seen {
-    Seen {
-        node: header.member_id,
-        term: header.term,
-        revision: header.revision,
-        applied: header.applied_index,
-        ..Seen::default()
-    }
-}
-
-fn seen_by<T>(answer: &WriteAnswer<T>) -> Seen {
-    Seen { stored: answer.write.deduplicated, ..seen_in(&answer.header) }
-}
-
-fn seen_of(answer: &RangeAnswer) -> Seen {
-    let evidence = &answer.evidence;
-    let bound = evidence.staleness_bound.map(|bound| Nanos::try_from(bound.as_nanos()).unwrap_or(Nanos::MAX));
-    Seen {
-        role: Some(evidence.role),
-        mechanism: Some(evidence.mechanism),
-        served: Some(evidence.level_served),
-        staleness_bound: bound,
-        ..seen_in(&answer.header)
-    }
-}
-
-/// What an error says of an operation: a read that failed has done nothing; a write only if the error says
-/// so.
-fn outcome_of(error: &Error, is_write: bool) -> Outcome {
-    let reason = Text::from(error.reason());
-    match is_write && error.maybe_committed() {
-        true => Outcome::Unknown(reason),
-        false => Outcome::Fail(reason),
-    }
+    kvs.iter().map(|kv| (text(&kv.key), kv.into())).collect()
 }

@@ -7,11 +7,11 @@ use rand::RngExt;
 
 use super::{
     Crew,
-    actor::{Actor, bytes, compare_of, elements_of, seen_in, text},
+    actor::{Actor, bytes, compare_of, elements_of},
     options,
 };
 use crate::{
-    check::history::{Action, Condition, Expected, Seen, Step, Text},
+    check::history::{Action, Condition, Expected, Seen, Step, Text, text},
     error::Error,
     recipes::KvApi,
     types::{KeyRange, KeyValue, Level, Op, Put, Range, Revision, Txn},
@@ -83,13 +83,13 @@ async fn transact(client: &impl KvApi, prefix: &str, steps: Vec<Step>) -> Result
     let read = lists.clone();
     let steps: Vec<Step> = steps.into_iter().map(|step| take(&mut lists, step)).collect();
     if lists == read {
-        return Ok(Done { seen: seen_in(&answer.header), when: Vec::new(), steps: Some(steps) });
+        return Ok(Done { seen: Seen::from(&answer.header), when: Vec::new(), steps: Some(steps) });
     }
     let when = unchanged(&read, &steps);
     let compares = when.iter().map(compare_of).collect();
     let txn = Txn { compares, then_ops: changes(&read, &lists), ..Txn::default() };
     let answer = client.txn(txn, options()).await?;
-    Ok(Done { seen: seen_in(&answer.header), when, steps: answer.result.succeeded.then_some(steps) })
+    Ok(Done { seen: Seen::from(&answer.header), when, steps: answer.result.succeeded.then_some(steps) })
 }
 
 fn list_of(kv: &KeyValue) -> (Text, (Vec<Text>, Revision)) {

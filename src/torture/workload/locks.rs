@@ -9,7 +9,7 @@ use rand::RngExt;
 
 use super::{
     Crew,
-    actor::{Actor, bytes, seen_in},
+    actor::{Actor, bytes},
     options,
 };
 use crate::{
@@ -66,7 +66,7 @@ pub async fn grant(actor: &mut Actor, ttl: Duration) -> Option<LeaseId> {
         if let Action::Grant { lease, .. } = action {
             *lease = Some(answer.result.id);
         }
-        seen_in(&answer.header)
+        Seen::from(&answer.header)
     });
     granted.await.map(|answer| answer.result.id)
 }
@@ -75,7 +75,7 @@ pub async fn grant(actor: &mut Actor, ttl: Duration) -> Option<LeaseId> {
 async fn revoke(actor: &mut Actor, lease: LeaseId) {
     let client = actor.client.clone();
     let asked = (Action::Revoke { lease }, None);
-    actor.record(asked, client.revoke(lease, options()), |answer, _| seen_in(&answer.header)).await;
+    actor.record(asked, client.revoke(lease, options()), |answer, _| Seen::from(&answer.header)).await;
 }
 
 /// Prolongs a lease. Whether it did.
@@ -93,7 +93,7 @@ pub async fn keep_alive(actor: &mut Actor, lease: LeaseId) -> bool {
         if let Action::KeepAlive { ttl, .. } = action {
             *ttl = Some(kept.as_ref().map_or(0, |kept| nanos(kept.ttl)));
         }
-        kept.as_ref().map_or_else(Seen::default, |kept| seen_in(&kept.header))
+        kept.as_ref().map_or_else(Seen::default, |kept| Seen::from(&kept.header))
     });
     kept.await.flatten().is_some()
 }
@@ -126,7 +126,7 @@ async fn acquire(actor: &mut Actor, name: &str, (session, sure): (LeaseId, Nanos
         if let Action::Acquire { token, sure_until, .. } = action {
             (*token, *sure_until) = (Some(held.fencing_token), Some(sure));
         }
-        seen_in(&held.header)
+        Seen::from(&held.header)
     });
     held.await.map(|held| held.guard())
 }
@@ -170,5 +170,5 @@ async fn release(actor: &mut Actor, name: &str, guard: Guard) {
     let client = actor.client.clone();
     let asked = Action::Release { lock: name.into(), token: guard.fencing_token };
     let call = lock::release(&client, guard, options());
-    actor.record((asked, None), call, |answer, _| seen_in(&answer.header)).await;
+    actor.record((asked, None), call, |answer, _| Seen::from(&answer.header)).await;
 }

@@ -19,11 +19,11 @@ use rand::{SeedableRng, rngs::SmallRng};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use self::actor::{Actor, Means, text};
+use self::actor::{Actor, Means};
 pub use self::{actor::options, locks::number_in};
 use super::recorder::Recorder;
 use crate::{
-    check::history::Text,
+    check::history::{Text, text},
     client::{Client, ClientBuilder},
     error::Error,
     types::{KeyRange, Level, NodeId, Scan},

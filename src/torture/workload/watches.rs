@@ -7,10 +7,10 @@ use rand::RngExt;
 
 use super::{
     Crew, Part,
-    actor::{Actor, bytes, text},
+    actor::{Actor, bytes},
 };
 use crate::{
-    check::history::{Delivery, DeliveryKind, Event, Text},
+    check::history::{Delivery, DeliveryKind, Event, Text, text},
     error::Error,
     recipes::WatchApi,
     types::{KeyRange, Revision, Watch, WatchEvent, WatchUpdate},

@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 
 use quorate::{
     Client, Error,
-    check::history::{Action, Found, Nanos, Operation, Outcome, Seen, Text},
+    check::history::{Action, Found, Operation, Outcome, Seen, Text, nanos, text},
     recipes::KvApi,
     types::{
-        CallOptions, Compare, CompareTarget, Consistency, Delete, Header, KeyRange, KeyValue, Level,
-        Op as TxnOp, Operator, Put, Range, RangeAnswer, Revision, Route, Txn,
+        CallOptions, Compare, CompareTarget, Consistency, Delete, KeyRange, Level, Op as TxnOp, Operator,
+        Put, Range, Revision, Route, Txn,
     },
 };
 use rand::{RngExt, rngs::SmallRng};
@@ -38,7 +38,7 @@ struct Worker {
 }
 
 /// What came of a call: the answer's header as the checker wants it.
-type Answer = Result<Seen, Error>;
+type Answer<'a> = Result<Seen, &'a Error>;
 
 /// One client's requests, one after the other.
 pub async fn work(clients: Arc<Clients>, number: u64) {
@@ -77,7 +77,7 @@ impl Worker {
         let (value, options, call) = (self.value(), self.options(), now());
         let put = put(&key, &value);
         let answer = self.client.put(put, options).await;
-        let seen = answer.map(|answer| Seen { stored: answer.write.deduplicated, ..seen(&answer.header) });
+        let seen = answer.as_ref().map(Seen::from);
         self.note(call, Action::Write { key: key.into(), value }, None, seen);
     }
 
@@ -86,7 +86,7 @@ impl Worker {
         let delete = Delete { keys: KeyRange::key(key.clone()), prev_kv: false };
         let answer = self.client.delete(delete, options).await;
         let existed = answer.as_ref().ok().map(|answer| answer.result.deleted > 0);
-        let seen = answer.map(|answer| Seen { stored: answer.write.deduplicated, ..seen(&answer.header) });
+        let seen = answer.as_ref().map(Seen::from);
         self.note(call, Action::Delete { key: key.into(), existed }, None, seen);
     }
 
@@ -107,7 +107,7 @@ impl Worker {
         let txn = Txn { compares: vec![compare], then_ops, else_ops: Vec::new() };
         let answer = self.client.txn(txn, options).await;
         let swapped = answer.as_ref().ok().map(|answer| answer.result.succeeded);
-        let seen = answer.map(|answer| Seen { stored: answer.write.deduplicated, ..seen(&answer.header) });
+        let seen = answer.as_ref().map(Seen::from);
         self.note(call, Action::Cas { key: key.into(), old, new, swapped }, None, seen);
     }
 
@@ -135,32 +135,22 @@ impl Worker {
         };
         let (range, call) = (Range::new(KeyRange::key(key.clone())), now());
         let answer = self.client.range(range, Consistency { level, route }, options).await;
-        let found = answer.as_ref().ok().map(|answer| answer.result.kvs.first().map(found));
-        self.note(
-            call,
-            Action::Read { key: key.into(), found },
-            Some(level),
-            answer.as_ref().map(seen_of).map_err(Error::clone),
-        );
+        let found = answer.as_ref().ok().map(|answer| answer.result.kvs.first().map(Found::from));
+        let seen = answer.as_ref().map(Seen::from);
+        self.note(call, Action::Read { key: key.into(), found }, Some(level), seen);
     }
 
-    fn note(&mut self, call: Duration, action: Action, level: Option<Level>, answer: Answer) {
-        let (kind, is_read) = (kind(&action), level.is_some());
-        let (outcome, seen) = match answer {
-            Ok(seen) => (Outcome::Ok, Some(seen)),
-            Err(error) if !is_read && error.maybe_committed() => {
-                (Outcome::Unknown(error.reason().into()), None)
-            }
-            Err(error) => (Outcome::Fail(error.reason().into()), None),
+    fn note(&mut self, call: Duration, action: Action, level: Option<Level>, answer: Answer<'_>) {
+        let outcome = answer.map_or_else(|error| Outcome::of_error(error, level.is_none()), |_| Outcome::Ok);
+        let seen = answer.ok();
+        let name = match outcome {
+            Outcome::Ok => "ok",
+            Outcome::Fail(_) => "failed",
+            Outcome::Unknown(_) => "unknown",
         };
         let world = &self.clients.world;
-        let name = ["ok", "failed", "unknown"][match outcome {
-            Outcome::Ok => 0,
-            Outcome::Fail(_) => 1,
-            Outcome::Unknown(_) => 2,
-        }];
         world.trace.event(&format!("r{}", self.process), format!("{action:?}: {outcome:?}"));
-        world.cover_call(&format!("register {kind}"), name);
+        world.cover_call(&format!("register {}", kind(&action)), name);
         let process = self.process;
         if matches!(outcome, Outcome::Unknown(_)) {
             // The old call may still take effect, beside what comes next.
@@ -188,34 +178,4 @@ fn kind(action: &Action) -> &'static str {
 
 fn put(key: &str, value: &Text) -> Put {
     Put { key: key.to_owned().into(), value: value.as_bytes().to_vec().into(), ..Put::default() }
-}
-
-fn text(bytes: &[u8]) -> Text {
-    String::from_utf8_lossy(bytes).into()
-}
-
-fn found(kv: &KeyValue) -> Found {
-    let (mod_revision, create_revision) = (kv.mod_revision, kv.create_revision);
-    Found { value: text(&kv.value), mod_revision, create_revision, version: kv.version }
-}
-
-fn nanos(time: Duration) -> Nanos {
-    Nanos::try_from(time.as_nanos()).unwrap_or(Nanos::MAX)
-}
-
-fn seen(header: &Header) -> Seen {
-    let (node, term, revision, applied) =
-        (header.member_id, header.term, header.revision, header.applied_index);
-    Seen { node, term, revision, applied, ..Seen::default() }
-}
-
-fn seen_of(answer: &RangeAnswer) -> Seen {
-    let evidence = &answer.evidence;
-    Seen {
-        role: Some(evidence.role),
-        mechanism: Some(evidence.mechanism),
-        served: Some(evidence.level_served),
-        staleness_bound: evidence.staleness_bound.map(nanos),
-        ..seen(&answer.header)
-    }
 }
