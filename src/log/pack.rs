@@ -115,6 +115,6 @@ impl Reader {
     }
 
     pub fn vote(&mut self) -> io::Result<Vote> {
-        Ok(Vote { term: self.u64()?, node_id: self.u64()?, committed: self.take(1)?.get_u8() != 0 })
+        Ok(Vote { term: self.u64()?, node_id: self.u64()?, committed: self.u8()? != 0 })
     }
 }

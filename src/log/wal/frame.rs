@@ -12,7 +12,7 @@ use std::io;
 
 use bytes::Bytes;
 
-use crate::log::{LogState, Op, Position, Record, Vote, damaged, pack};
+use crate::log::{LogState, Op, Record, damaged, pack};
 
 /// Devices write a sector whole or not at all.
 pub const SECTOR: usize = 512;
@@ -84,15 +84,13 @@ pub fn write(out: &mut Vec<u8>, number: u64, group: u64, body: &[u8]) -> io::Res
 }
 
 /// What a body holds, one after the other.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub enum Piece {
     /// The first of every segment: which one it is, and what the log was by then.
     Begin(u64, LogState),
     Entry(Record),
-    Vote(Vote),
-    Committed(Position),
-    Truncate(Option<Position>),
-    Purge(Position),
+    /// Anything but an append.
+    Op(Op),
 }
 
 const BEGIN: u8 = 1;
@@ -169,10 +167,10 @@ pub fn read(body: Bytes) -> io::Result<Vec<Piece>> {
                 let length = reader.u32()?;
                 Piece::Entry(Record { at, payload: reader.take(length as usize)? })
             }
-            VOTE => Piece::Vote(reader.vote()?),
-            COMMITTED => Piece::Committed(reader.position()?),
-            TRUNCATE => Piece::Truncate(option(&mut reader, pack::Reader::position)?),
-            PURGE => Piece::Purge(reader.position()?),
+            VOTE => Piece::Op(Op::Vote(reader.vote()?)),
+            COMMITTED => Piece::Op(Op::Committed(reader.position()?)),
+            TRUNCATE => Piece::Op(Op::Truncate(option(&mut reader, pack::Reader::position)?)),
+            PURGE => Piece::Op(Op::Purge(reader.position()?)),
             other => return Err(damaged(format!("{other} is no kind of record"))),
         });
     }

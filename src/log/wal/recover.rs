@@ -21,7 +21,7 @@ use super::{
     places::{Place, Places},
     segment::{self, Segment},
 };
-use crate::log::{LogState, Op, damaged};
+use crate::log::{LogState, Record, damaged};
 
 /// What the segments hold.
 #[derive(Debug, Default)]
@@ -55,37 +55,40 @@ struct Tail {
 pub fn recover(dir: &Path) -> io::Result<Recovered> {
     let mut recovered = Recovered::default();
     let numbers = segment::numbers(dir, LOCK_FILE)?;
-    let mut unused = Vec::new();
-    for (at, number) in numbers.iter().enumerate() {
-        let mut segment = Segment::open(dir, *number)?;
-        let is_newest = at + 1 == numbers.len() || no_later_is_used(dir, &numbers[at + 1..])?;
-        segment.used = recovered.take_segment(&segment, segment.read()?.into(), is_newest)?;
+    let mut segments =
+        numbers.iter().map(|number| Segment::open(dir, *number)).collect::<io::Result<VecDeque<_>>>()?;
+    let mut unused = take_unused(&mut segments)?;
+    while let Some(mut segment) = segments.pop_front() {
+        segment.used = recovered.take_segment(&segment, segment.read()?.into(), segments.is_empty())?;
         match segment.used {
-            // Before older ones go, their successor's beginning is on disk.
-            0 if recovered.segments.is_empty() && *number != FIRST => {
-                return Err(damaged(format!("{} is the oldest segment, and empty", segment.name())));
-            }
             0 => unused.push(segment),
             _ => recovered.segments.push_back(segment),
         }
     }
+    // Before older ones go, their successor's beginning is on disk.
+    if recovered.segments.is_empty() && numbers.first().is_some_and(|oldest| *oldest != FIRST) {
+        return Err(damaged("the oldest segment is empty".into()));
+    }
     recovered.check_whole()?;
     recovered.settle()?;
-    // Never a gap, wherever this is cut short.
-    for segment in unused.into_iter().rev() {
+    // The newest first: never a gap, wherever this is cut short.
+    for segment in unused {
         segment.remove(dir)?;
     }
     Ok(recovered)
 }
 
-/// Whether segments hold nothing but zeros.
-fn no_later_is_used(dir: &Path, numbers: &[u64]) -> io::Result<bool> {
-    for number in numbers {
-        if written(&Segment::open(dir, *number)?.read()?) > 0 {
-            return Ok(false);
+/// The newest segments as far as they hold nothing but zeros, the newest first.
+fn take_unused(segments: &mut VecDeque<Segment>) -> io::Result<Vec<Segment>> {
+    let mut unused = Vec::new();
+    while let Some(newest) = segments.pop_back() {
+        if written(&newest.read()?) > 0 {
+            segments.push_back(newest);
+            break;
         }
+        unused.push(newest);
     }
-    Ok(true)
+    Ok(unused)
 }
 
 /// Where the zeros begin that go on to the end.
@@ -167,23 +170,17 @@ impl Recovered {
             if matches!(piece, Piece::Begin(..)) != (at == 0 && offset == 0) {
                 return Err(damaged("a segment does not begin where its file does".into()));
             }
-            let op = match piece {
-                Piece::Begin(number, state) => {
-                    self.begin(segment, number, state)?;
-                    continue;
+            match piece {
+                Piece::Begin(number, state) => self.begin(segment, number, state)?,
+                Piece::Entry(Record { at, .. }) => {
+                    entries = Some((entries.map_or(at.index, |(first, _)| first), at.index));
+                    self.state.last = Some(at);
                 }
-                Piece::Entry(record) => {
-                    let index = record.at.index;
-                    entries = Some((entries.map_or(index, |(first, _)| first), index));
-                    Op::Append(vec![record])
+                Piece::Op(op) => {
+                    self.places.apply(&op);
+                    self.state.apply(&op);
                 }
-                Piece::Vote(vote) => Op::Vote(vote),
-                Piece::Committed(at) => Op::Committed(at),
-                Piece::Truncate(last) => Op::Truncate(last),
-                Piece::Purge(upto) => Op::Purge(upto),
-            };
-            self.places.apply(&op);
-            self.state.apply(&op);
+            }
         }
         if let Some((first, last)) = entries {
             let file = segment.file.clone();
