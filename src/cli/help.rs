@@ -177,13 +177,18 @@ Examples:
   quorate compact 1000";
 
 pub(super) const STATUS: &str = "\
-Asks every endpoint; one that does not answer is shown with its error. LAG is the number of log entries that a
-member lacks, as the leader counts them. Exit code 3 if nobody answered, or endpoints are of several clusters.
+Asks every endpoint; one that does not answer is shown with its error. LAG is the number of log
+entries that a member lacks, as the leader counts them. Exit code 3 if nobody answered, or
+endpoints are of several clusters.
 
---stages: write is a write from its admission to its answer; propose the same at the leader, from Raft to
-result; log_sync an append until it is on that member's disk; commit an append until it is committed and its
-turn to be applied has come; apply a chunk of entries; round a read waiting for a quorum; catch_up a read
-waiting for the log to be applied. Times since the member started; quantiles are at most an eighth too high.
+Stages (--stages), since the member started; a quantile is at most an eighth too high:
+  write     a write, from its admission to its answer
+  propose   the same at the leader, from Raft to result
+  log_sync  an append, until it is on that member's disk
+  commit    an append, until it is committed and its turn to be applied has come
+  apply     a chunk of entries
+  round     a read waiting for a quorum
+  catch_up  a read waiting for the log to be applied
 
 Examples:
   quorate status
