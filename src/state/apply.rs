@@ -280,7 +280,7 @@ impl<'a> Execution<'a> {
 
     /// The pair that a change replaces, for the answer.
     fn previous_pair(&mut self, found: &Found) -> Result<KeyValue, Stop> {
-        let pair = self.batch.record(&mut self.batch.records(), found)?.to_pair();
+        let pair = self.batch.record(&mut self.batch.records(), found)?.into_pair();
         if self.take_room(&pair) {
             return Ok(pair);
         }

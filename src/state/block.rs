@@ -90,8 +90,8 @@ pub(super) struct Record {
 }
 
 impl Record {
-    pub fn to_pair(&self) -> KeyValue {
-        self.entry.with(self.key.clone(), self.value.clone())
+    pub fn into_pair(self) -> KeyValue {
+        self.entry.with(self.key, self.value)
     }
 
     /// At most so many bytes when encoded.

@@ -36,6 +36,8 @@ const MEMBERSHIP_VERSION: u8 = 1;
 #[derive(Default)]
 pub(super) struct Published {
     pub index: Index,
+    /// Of the newest changes in the index.
+    pub recent: Recent,
     pub head: Head,
     pub membership: Option<Membership>,
     pub leases: Leases,
@@ -53,6 +55,14 @@ impl Published {
         }
     }
 
+    /// The newest change of a key, unless the key does not exist.
+    pub fn newest(&self, key: &[u8]) -> Option<Entry> {
+        match self.recent.get(key) {
+            Some(record) => Some(record.entry),
+            None => self.index.newest(key),
+        }
+    }
+
     fn check_readable(&self, requested: Revision) -> Result<(), ReadError> {
         let compacted = self.head.compact_revision;
         if requested < compacted { Err(ReadError::Compacted { requested, compacted }) } else { Ok(()) }
@@ -63,7 +73,6 @@ impl Published {
 pub(super) struct Core {
     pub engine: Arc<dyn Engine>,
     published: RwLock<Published>,
-    recent: Mutex<Recent>,
     progress: Mutex<Progress>,
     journal: Mutex<Journal>,
 }
@@ -89,9 +98,9 @@ impl Core {
         if inventory.is_some_and(|all| all.journal != journal.sealed) {
             return Err(Corruption::Damaged("the end of the journal of leases is lost".to_owned()));
         }
-        let published = RwLock::new(Published { index, head, membership, leases, added });
-        let recent = Mutex::default();
-        Ok(Core { engine, published, recent, progress: Mutex::new(progress), journal: Mutex::new(journal) })
+        let recent = Recent::default();
+        let published = RwLock::new(Published { index, recent, head, membership, leases, added });
+        Ok(Core { engine, published, progress: Mutex::new(progress), journal: Mutex::new(journal) })
     }
 
     pub fn read(&self) -> RwLockReadGuard<'_, Published> {
@@ -112,11 +121,6 @@ impl Core {
         self.journal.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Held for moments only.
-    pub fn recent(&self) -> MutexGuard<'_, Recent> {
-        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     /// The revision that a read sees (0 asks for the newest), and where the state stands at that instant.
     pub fn resolve(&self, requested: Revision) -> Result<(Revision, View), ReadError> {
         let published = self.read();
@@ -129,35 +133,48 @@ impl Core {
         Ok((revision, view))
     }
 
-    /// A record that was visible at `revision`.
-    pub fn record(
-        &self,
-        records: &mut Records,
-        id: RecordId,
-        revision: Revision,
-    ) -> Result<Record, ReadError> {
-        // Let go of before the engine is read: a `match` on it would hold the lock meanwhile.
-        let recent = self.recent().get(id);
-        recent.map_or_else(|| self.stored(records, id, revision), Ok)
+    /// What a key was at a revision, unless it did not exist then; with its record, if that is at hand.
+    pub fn find(&self, key: &[u8], revision: Revision) -> Result<Option<(Entry, Option<Record>)>, ReadError> {
+        let published = self.read();
+        published.check_readable(revision)?;
+        if let Some(newest) = published.recent.get(key).filter(|newest| newest.entry.main <= revision) {
+            return Ok(Some((newest.entry, Some(newest.clone()))));
+        }
+        Ok(published.index.at(key, revision).map(|entry| (entry, None)))
     }
 
-    /// The same, which is then among the recent ones.
-    pub fn record_to_keep(
-        &self,
-        records: &mut Records,
-        id: RecordId,
-        revision: Revision,
-    ) -> Result<Record, ReadError> {
-        let recent = self.recent().get(id);
-        if let Some(record) = recent {
-            return Ok(record);
+    /// A record that was visible at `revision`, from the engine; it is among the recent ones then, if it is
+    /// the newest of its key still.
+    pub fn record_to_keep(&self, id: RecordId, revision: Revision) -> Result<Record, ReadError> {
+        let record = self.stored(&mut Records::new(&*self.engine), id, revision)?;
+        if let Some(copy) = Recent::copy(&record) {
+            let mut published = self.write();
+            if let Some(place) = published.index.place_of(&record.key, id) {
+                published.recent.set(&record.key, Some(copy), place);
+            }
         }
-        let record = self.stored(records, id, revision)?;
-        self.recent().add_copy(&record);
         Ok(record)
     }
 
-    fn stored(&self, records: &mut Records, id: RecordId, revision: Revision) -> Result<Record, ReadError> {
+    /// The record of a key that was visible at `revision`.
+    pub fn record(
+        &self,
+        records: &mut Records,
+        (key, id): (&[u8], RecordId),
+        revision: Revision,
+    ) -> Result<Record, ReadError> {
+        // Let go of before the engine is read: a `match` on it would hold the lock meanwhile.
+        let recent = self.read().recent.get(key).filter(|record| record.entry.id() == id).cloned();
+        recent.map_or_else(|| self.stored(records, id, revision), Ok)
+    }
+
+    /// A record that was visible at `revision`, from the engine.
+    pub fn stored(
+        &self,
+        records: &mut Records,
+        id: RecordId,
+        revision: Revision,
+    ) -> Result<Record, ReadError> {
         if let Some(record) = records.find(id)? {
             return Ok(record);
         }
@@ -270,7 +287,7 @@ fn build_index(engine: &dyn Engine, head: Head) -> Result<(Index, Tally), Corrup
             }
             last = id;
             found.add(id);
-            index.insert(&record.key, record.entry);
+            index.insert(&record.key, record.entry, None);
         }
     }
     Ok((index, found))

@@ -1,7 +1,10 @@
 //! The index: every key with the history of its changes, in memory. Rebuilt from the records at open.
 //!
 //! It knows all but the values, so that counting, filters on revisions, most compares, and the bookkeeping of
-//! a put need no record. A key with one change, the usual case, costs about 56 bytes and the key itself.
+//! a put need no record. A key with one change, the usual case, costs about 64 bytes and the key itself.
+//!
+//! The histories lie beside the tree of keys: of all that a put does here, the walk down the tree waits
+//! longest for memory, and whoever knows where a history lies comes without one ([`Hint`]).
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -63,10 +66,72 @@ impl History {
     }
 }
 
+/// Where a history lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Place(u32);
+
+/// Where the history of a key was found, and its newest change then: if that is there still, it is the same
+/// history, since no two changes have the same id.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hint {
+    pub place: Place,
+    pub newest: RecordId,
+}
+
+/// Histories in their places. In chunks, so that nothing moves, and nobody waits for it, as they become more.
+#[derive(Default)]
+struct Histories {
+    chunks: Vec<Vec<Option<History>>>,
+    free: Vec<Place>,
+}
+
+/// Histories of one chunk: 160 KiB.
+const CHUNK: usize = 4096;
+
+impl Histories {
+    fn get(&self, place: Place) -> Option<&History> {
+        let place = place.0 as usize;
+        self.chunks.get(place / CHUNK)?.get(place % CHUNK)?.as_ref()
+    }
+
+    fn get_mut(&mut self, place: Place) -> Option<&mut Option<History>> {
+        let place = place.0 as usize;
+        self.chunks.get_mut(place / CHUNK)?.get_mut(place % CHUNK)
+    }
+
+    fn add(&mut self, history: History) -> Place {
+        let place = self.free.pop().unwrap_or_else(|| self.add_place());
+        self.set(place, Some(history));
+        place
+    }
+
+    fn add_place(&mut self) -> Place {
+        if self.chunks.last().is_none_or(|last| last.len() == CHUNK) {
+            self.chunks.push(Vec::with_capacity(CHUNK));
+        }
+        let full = self.chunks.len() - 1;
+        let last = &mut self.chunks[full];
+        last.push(None);
+        // Four billion keys would need more memory than there is.
+        Place((full * CHUNK + last.len() - 1) as u32)
+    }
+
+    /// Replaces a history; `None` frees its place.
+    fn set(&mut self, place: Place, history: Option<History>) {
+        if history.is_none() {
+            self.free.push(place);
+        }
+        if let Some(at) = self.get_mut(place) {
+            *at = history;
+        }
+    }
+}
+
 /// Every key and its history.
 #[derive(Default)]
 pub(super) struct Index {
-    keys: BTreeMap<Box<[u8]>, History>,
+    keys: BTreeMap<Box<[u8]>, Place>,
+    histories: Histories,
     live: u64,
     /// Every key that has a lease now.
     leased: BTreeSet<(LeaseId, Box<[u8]>)>,
@@ -80,17 +145,16 @@ impl Index {
         self.live
     }
 
-    /// Adds a change, newer than all others of its key. The key is copied.
-    pub fn insert(&mut self, key: &[u8], entry: Entry) {
-        let replaced = match self.keys.get_mut(key) {
-            Some(history) => {
-                let newest = history.newest().filter(|newest| !newest.tombstone).copied();
-                history.push(entry);
-                newest
-            }
+    /// Adds a change, newer than all others of its key, which is copied if it is new. Says where the
+    /// history is.
+    pub fn insert(&mut self, key: &[u8], entry: Entry, hint: Option<Hint>) -> Place {
+        let known = hint.filter(|hint| self.is_good(hint)).map(|hint| hint.place);
+        let (place, replaced) = match known.or_else(|| self.keys.get(key).copied()) {
+            Some(place) => (place, self.push(place, entry)),
             None => {
-                self.keys.insert(key.into(), History::One(entry));
-                None
+                let place = self.histories.add(History::One(entry));
+                self.keys.insert(key.into(), place);
+                (place, None)
             }
         };
         self.live = self.live + u64::from(!entry.tombstone) - u64::from(replaced.is_some());
@@ -98,6 +162,31 @@ impl Index {
         if before != entry.lease {
             self.attach(key, before, entry.lease);
         }
+        place
+    }
+
+    /// Where the history of a key is, if `newest` is its newest change and no tombstone.
+    pub fn place_of(&self, key: &[u8], newest: RecordId) -> Option<Place> {
+        let place = *self.keys.get(key)?;
+        let found = self.histories.get(place)?.newest()?;
+        (!found.tombstone && found.id() == newest).then_some(place)
+    }
+
+    fn is_good(&self, hint: &Hint) -> bool {
+        let newest = self.histories.get(hint.place).and_then(History::newest);
+        newest.is_some_and(|newest| newest.id() == hint.newest)
+    }
+
+    /// Adds a change to a history; returns the one before, if the key existed.
+    fn push(&mut self, place: Place, entry: Entry) -> Option<Entry> {
+        let history = self.histories.get_mut(place)?.as_mut()?;
+        let newest = history.newest().filter(|newest| !newest.tombstone).copied();
+        history.push(entry);
+        newest
+    }
+
+    fn history(&self, key: &[u8]) -> Option<&History> {
+        self.histories.get(*self.keys.get(key)?)
     }
 
     /// Moves a key from one lease to another; 0: none.
@@ -129,17 +218,17 @@ impl Index {
     /// Every key of `keys` with its newest change, be it a tombstone; in order.
     pub fn newest_of(&self, keys: &KeyRange) -> impl Iterator<Item = (&[u8], &Entry)> {
         let keys = bounds(keys, None).into_iter().flat_map(|bounds| self.keys.range::<[u8], _>(bounds));
-        keys.filter_map(|(key, history)| Some((&**key, history.newest()?)))
+        keys.filter_map(|(key, place)| Some((&**key, self.histories.get(*place)?.newest()?)))
     }
 
     /// The newest change of a key, unless the key does not exist.
     pub fn newest(&self, key: &[u8]) -> Option<Entry> {
-        self.keys.get(key)?.newest().filter(|entry| !entry.tombstone).copied()
+        self.history(key)?.newest().filter(|entry| !entry.tombstone).copied()
     }
 
     /// What a key was at a revision, unless it did not exist then.
     pub fn at(&self, key: &[u8], revision: Revision) -> Option<Entry> {
-        self.keys.get(key)?.at(revision).filter(|entry| !entry.tombstone).copied()
+        self.history(key)?.at(revision).filter(|entry| !entry.tombstone).copied()
     }
 
     /// Keys of `keys` behind `after`, with what each was at `revision`: `None` if it did not exist then.
@@ -150,9 +239,11 @@ impl Index {
         revision: Revision,
     ) -> impl Iterator<Item = (&'a [u8], Option<Entry>)> {
         let bounds = bounds(keys, after);
-        bounds.into_iter().flat_map(move |bounds| self.keys.range::<[u8], _>(bounds)).map(
-            move |(key, history)| (&**key, history.at(revision).filter(|entry| !entry.tombstone).copied()),
-        )
+        let places = bounds.into_iter().flat_map(move |bounds| self.keys.range::<[u8], _>(bounds));
+        places.map(move |(key, place)| {
+            let entry = self.histories.get(*place).and_then(|history| history.at(revision));
+            (&**key, entry.filter(|entry| !entry.tombstone).copied())
+        })
     }
 
     /// Whether a record must stay when all superseded at or below `revision` goes.
@@ -160,17 +251,18 @@ impl Index {
         if id.main >= revision {
             return true;
         }
-        let current = self.keys.get(key).and_then(|history| history.at(revision));
+        let current = self.history(key).and_then(|history| history.at(revision));
         current.is_some_and(|entry| entry.id() == id && !entry.tombstone)
     }
 
     /// Forgets what was superseded at or below `revision` of one key.
     pub fn compact(&mut self, key: &[u8], revision: Revision) {
-        let Some(history) = self.keys.get_mut(key) else { return };
-        match history.compacted(revision) {
-            Some(compacted) => *history = compacted,
-            None => drop(self.keys.remove(key)),
+        let Some(place) = self.keys.get(key).copied() else { return };
+        let compacted = self.histories.get(place).and_then(|history| history.compacted(revision));
+        if compacted.is_none() {
+            self.keys.remove(key);
         }
+        self.histories.set(place, compacted);
     }
 }
 
@@ -202,41 +294,62 @@ mod tests {
     #[test]
     fn an_entry_of_the_index_is_small() {
         assert_eq!(size_of::<Entry>(), 40);
-        assert_eq!(size_of::<History>(), 40);
+        assert_eq!(size_of::<Option<History>>(), 40);
     }
 
     #[test]
     fn compaction_keeps_what_is_visible_at_its_revision() {
         let mut index = Index::default();
         for entry in [put(2), put(3), tombstone(5), put(7)] {
-            index.insert(b"a", entry);
+            index.insert(b"a", entry, None);
         }
         let id = |main| RecordId { main, sub: 0 };
         assert!(index.keeps(b"a", id(3), 4) && !index.keeps(b"a", id(2), 4));
         assert!(!index.keeps(b"a", id(3), 5) && index.keeps(b"a", id(5), 5) && !index.keeps(b"a", id(5), 6));
         index.compact(b"a", 4);
-        assert_eq!(index.keys[&b"a"[..]].entries(), &[put(3), tombstone(5), put(7)]);
+        assert_eq!(index.history(b"a").map(History::entries), Some(&[put(3), tombstone(5), put(7)][..]));
         index.compact(b"a", 6);
-        assert_eq!(index.keys[&b"a"[..]].entries(), &[put(7)]);
+        assert_eq!(index.history(b"a").map(History::entries), Some(&[put(7)][..]));
         assert_eq!(index.live(), 1);
     }
 
     #[test]
     fn a_deleted_key_vanishes() {
         let mut index = Index::default();
-        index.insert(b"a", put(2));
-        index.insert(b"a", tombstone(3));
+        index.insert(b"a", put(2), None);
+        index.insert(b"a", tombstone(3), None);
         assert_eq!((index.live(), index.newest(b"a")), (0, None));
         index.compact(b"a", 3);
-        assert_eq!(index.keys[&b"a"[..]].entries(), &[tombstone(3)], "it can still be watched");
+        assert_eq!(
+            index.history(b"a").map(History::entries),
+            Some(&[tombstone(3)][..]),
+            "it can still be watched"
+        );
         index.compact(b"a", 4);
         assert!(index.keys.is_empty());
     }
 
     #[test]
+    fn a_hint_is_believed_only_while_it_is_true() {
+        let mut index = Index::default();
+        let place = index.insert(b"a", put(2), None);
+        let hint = |main| Some(Hint { place, newest: RecordId { main, sub: 0 } });
+        assert_eq!(index.insert(b"a", put(3), hint(2)), place);
+        index.insert(b"b", put(4), hint(2));
+        let newest = |index: &Index, key: &[u8]| index.newest(key).map(|entry| entry.main);
+        assert_eq!((newest(&index, b"a"), newest(&index, b"b"), index.live()), (Some(3), Some(4), 2));
+        index.insert(b"a", tombstone(5), hint(3));
+        index.compact(b"a", 6);
+        assert_eq!(index.insert(b"c", put(7), hint(5)), place, "it was free again");
+        index.insert(b"d", put(8), hint(5));
+        let all = [&b"a"[..], b"b", b"c", b"d"].map(|key| newest(&index, key));
+        assert_eq!((all, index.live()), ([None, Some(4), Some(7), Some(8)], 3));
+    }
+
+    #[test]
     fn empty_ranges_are_empty() {
         let mut index = Index::default();
-        index.insert(b"b", put(2));
+        index.insert(b"b", put(2), None);
         let keys = |start: &'static [u8], end: &'static [u8]| KeyRange::interval(start, Some(end.into()));
         for (keys, after) in [(keys(b"c", b"a"), None), (keys(b"a", b"c"), Some(&b"c"[..]))] {
             assert_eq!(index.range(&keys, after, 9).count(), 0);

@@ -10,6 +10,7 @@ use super::{
     block::{BLOCK_BYTES, Packer},
     core::{self, Core, Inventory},
     leases::Change,
+    recent::Recent,
     tally::Tally,
 };
 use crate::{
@@ -166,10 +167,13 @@ impl StateMachine {
             self.core.engine.write(&self.not_yet_applied(&batch, added, writes.clone()))?;
         }
         self.core.engine.write(&writes)?;
+        let copies: Vec<_> = batch.new_records().map(Recent::copy).collect();
         {
             let mut published = self.core.write();
-            for record in batch.new_records() {
-                published.index.insert(&record.key, record.entry);
+            for (record, copy) in batch.new_records().zip(copies) {
+                let hint = published.recent.hint(&record.key);
+                let place = published.index.insert(&record.key, record.entry, hint);
+                published.recent.set(&record.key, copy, place);
             }
             published.head = batch.head;
             published.added = added;
@@ -178,9 +182,6 @@ impl StateMachine {
             }
             published.leases = batch.leases.clone();
         }
-        let mut recent = self.core.recent();
-        batch.new_records().for_each(|record| recent.add_copy(record));
-        drop(recent);
         let leases = batch.lease_changes().iter().filter_map(LeaseChange::of).collect();
         Ok(Committed { leases, events: batch.into_events() })
     }

@@ -174,7 +174,7 @@ impl ApplyBatch {
         match self.by_key.get(key) {
             Some(changes) => self.found(key, changes),
             None => {
-                let entry = self.core.read().index.newest(key)?;
+                let entry = self.core.read().newest(key)?;
                 Some(Found::published(key.clone(), entry))
             }
         }
@@ -262,8 +262,8 @@ impl ApplyBatch {
         match found.change {
             Some(change) => Ok(self.changes[change].clone()),
             None => {
-                let id = found.entry.id();
-                self.core.record(records, id, self.base.revision).map_err(unexpected)
+                let wanted = (&*found.key, found.entry.id());
+                self.core.record(records, wanted, self.base.revision).map_err(unexpected)
             }
         }
     }

@@ -84,7 +84,7 @@ impl<'r> Selection<'r> {
             let pair = match sort {
                 _ if self.range.keys_only => found.entry.with(found.key, Bytes::new()),
                 Sort::Value(value) => found.entry.with(found.key, value),
-                _ => read(&found)?.to_pair(),
+                _ => read(&found)?.into_pair(),
             };
             bytes += size(&pair);
             if bytes > self.bytes_max && !kvs.is_empty() {

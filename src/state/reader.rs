@@ -113,7 +113,13 @@ impl StateReader {
     /// away is still counted. Check the request with [`super::validate_range`] first.
     pub fn range(&self, range: &Range, limits: &Limits) -> Result<(RangeResult, View), ReadError> {
         let room = Room { pairs: limits.range_pairs_max, bytes: limits.range_bytes_max };
-        self.at(range.revision, |core, revision, view| Ok((select(core, range, revision, room)?, view)))
+        self.at(range.revision, |core, revision, view| {
+            let result = match range.keys.single() {
+                Some(key) => select_one(core, range, key, revision)?,
+                None => select(core, range, revision, room)?,
+            };
+            Ok((result, view))
+        })
     }
 
     /// Reads one page of a scan. A long scan does not hold its revision: once that is compacted, the next
@@ -222,15 +228,26 @@ fn select(core: &Core, range: &Range, revision: Revision, room: Room) -> Result<
         }
         for Item { key, entry } in chunk {
             let value = match selection.by_value() && range::matches(range, &entry) {
-                true => Some(core.record(&mut records, entry.id(), revision)?.value),
+                true => Some(core.record(&mut records, (&key, entry.id()), revision)?.value),
                 false => None,
             };
             selection.offer(Found::published(key, entry), value.as_ref());
         }
     }
-    let by_key = range.keys.single().is_some();
-    let record = if by_key { Core::record_to_keep } else { Core::record };
-    selection.finish(|found| record(core, &mut records, found.entry.id(), revision))
+    selection.finish(|found| core.record(&mut records, (&found.key, found.entry.id()), revision))
+}
+
+/// The same for one key: most reads.
+fn select_one(core: &Core, range: &Range, key: &Bytes, revision: Revision) -> Result<RangeResult, ReadError> {
+    let found = core.find(key, revision)?.filter(|(entry, _)| range::matches(range, entry));
+    let Some((entry, record)) = found else { return Ok(RangeResult::default()) };
+    let kvs = match record {
+        _ if range.count_only => Vec::new(),
+        _ if range.keys_only => vec![entry.with(key.clone(), Bytes::new())],
+        Some(record) => vec![record.into_pair()],
+        None => vec![core.record_to_keep(entry.id(), revision)?.into_pair()],
+    };
+    Ok(RangeResult { kvs, count: 1, more: false })
 }
 
 fn page(
@@ -249,7 +266,7 @@ fn page(
         for Item { key, entry } in chunk {
             let pair = match query.keys_only {
                 true => entry.with(key, Bytes::new()),
-                false => core.record(&mut records, entry.id(), revision)?.to_pair(),
+                false => core.record(&mut records, (&key, entry.id()), revision)?.into_pair(),
             };
             bytes += range::size(&pair);
             if bytes > query.bytes_max
@@ -292,7 +309,7 @@ fn digests(core: &Core, ids: Vec<RecordId>, revision: Revision) -> Result<Vec<u1
     let mut places: Vec<usize> = (0..ids.len()).collect();
     places.sort_unstable_by_key(|place| ids[*place]);
     for place in places {
-        digests[place] = digest(&core.record(&mut records, ids[place], revision)?);
+        digests[place] = digest(&core.stored(&mut records, ids[place], revision)?);
     }
     Ok(digests)
 }
