@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 use tracing::{error, info, warn};
 
 use super::Inner;
@@ -30,10 +30,13 @@ const CHECKPOINT_ENTRIES: u64 = 10_000;
 const CHECKPOINT_LOOK: Duration = Duration::from_millis(50);
 /// Between two looks for something to compact.
 const COMPACT: Duration = Duration::from_millis(200);
-/// Between two steps of a compaction, so that reads and writes go on.
+/// Between two steps of a compaction that another one waits for.
 const COMPACT_PAUSE: Duration = Duration::from_millis(2);
+/// Between two steps otherwise, as a multiple of what the step took: nobody waits for this, but reads and
+/// writes share the processor with it.
+const COMPACT_REST: u32 = 3;
 /// Bytes of blocks looked at in one step.
-const COMPACT_STEP_BYTES: usize = 256 << 10;
+const COMPACT_STEP_BYTES: usize = 128 << 10;
 
 impl Inner {
     /// Starts the background tasks.
@@ -181,9 +184,10 @@ async fn checkpoint(node: Arc<Inner>) {
 /// Drops what compactions made superfluous, in steps.
 async fn compact(node: Arc<Inner>) {
     loop {
-        let compactor = node.compactor.clone();
+        let (compactor, began) = (node.compactor.clone(), Instant::now());
         match blocking(move || compactor.step(COMPACT_STEP_BYTES)).await {
-            Ok(Ok(Step::More)) => sleep(COMPACT_PAUSE).await,
+            Ok(Ok(Step::More)) => sleep((began.elapsed() * COMPACT_REST).max(COMPACT_PAUSE)).await,
+            Ok(Ok(Step::Late)) => sleep(COMPACT_PAUSE).await,
             Ok(Ok(Step::Idle | Step::Paused)) => sleep(COMPACT).await,
             Ok(Err(error)) => return node.fail(error.to_string()),
             Err(panic) => return node.fail(panic.to_string()),

@@ -106,6 +106,8 @@ impl Progress {
 pub enum Step {
     /// There is more to do.
     More,
+    /// There is more to do, and a later compaction waits for it: as much is written as this forgets.
+    Late,
     /// All is compacted up to the compact revision.
     Idle,
     /// A snapshot is being built. Ask again later.
@@ -141,8 +143,11 @@ impl Compactor {
         progress.put(&mut rewrite.batch);
         core.engine.write(&rewrite.batch)?;
         rewrite.forget();
-        let more = progress.next.is_some() || target < compact_revision;
-        Ok(if more { Step::More } else { Step::Idle })
+        Ok(match progress.next {
+            _ if target < compact_revision => Step::Late,
+            Some(_) => Step::More,
+            None => Step::Idle,
+        })
     }
 }
 

@@ -53,7 +53,7 @@ impl Store {
 
     fn compact(&mut self, revision: Revision) {
         self.commit(vec![Operation::Compact(revision)]);
-        while self.machine.compactor().step(1 << 20).expect("a step") == Step::More {}
+        while self.machine.compactor().step(1 << 20).expect("a step") != Step::Idle {}
     }
 
     fn watch(&self, watch: Watch) -> Watcher {
