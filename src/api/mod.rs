@@ -18,6 +18,7 @@ mod maintenance;
 mod pipeline;
 mod refusal;
 pub mod request;
+mod services;
 #[cfg(test)]
 mod tests;
 mod watch;
@@ -27,6 +28,7 @@ use tonic_reflection::server::Builder as Reflection;
 
 pub use self::health::Health;
 pub use self::request::RequestLayer;
+pub use self::services::Services;
 use crate::{
     node::Node,
     pb::{
@@ -53,7 +55,7 @@ pub const SERVICES: [&str; 8] = [
 /// The services of a member, to be served behind a [`RequestLayer`].
 pub struct Api {
     /// All of [`SERVICES`], health and reflection.
-    pub routes: Routes,
+    pub services: Services,
     /// Says whether the member is ready. Nothing is until somebody says so.
     pub health: Health,
 }
@@ -64,10 +66,8 @@ pub async fn services(node: &Node) -> Api {
     // A message of a pipeline holds many requests.
     let kv_bytes_max = bytes_max.max(pipeline::REQUEST_BYTES_MIN);
     let (health, health_service) = Health::new().await;
-    let routes = Routes::new(health_service)
-        .add_service(
-            kv_server::KvServer::new(kv::Service::new(node.clone())).max_decoding_message_size(kv_bytes_max),
-        )
+    let kv = kv_server::KvServer::new(kv::Service::new(node.clone())).max_decoding_message_size(kv_bytes_max);
+    let others = Routes::new(health_service)
         .add_service(
             lease_server::LeaseServer::new(lease::Service::new(node.clone()))
                 .max_decoding_message_size(bytes_max),
@@ -96,7 +96,7 @@ pub async fn services(node: &Node) -> Api {
             maintenance_server::MaintenanceServer::new(maintenance::Service::new(node.clone()))
                 .max_decoding_message_size(bytes_max),
         );
-    Api { routes: add_reflection(routes), health }
+    Api { services: Services { kv, others: add_reflection(others).prepare() }, health }
 }
 
 /// Both versions of server reflection: many tools know only the older one.

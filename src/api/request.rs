@@ -342,17 +342,37 @@ where
             }
         };
         let id = call.request_id.clone();
-        let method = request.uri().path().to_owned();
-        tracing::debug!(request_id = %id, method, "received");
-        let began = Instant::now();
+        let noted = Noted::begin(&request, &id);
         request.extensions_mut().insert(call);
         let answer = self.inner.call(request);
         Box::pin(async move {
             let answer = refusal::explain(answer.await?, &id);
-            let (ok, took_us) = (is_ok(&answer), began.elapsed().as_micros() as u64);
-            tracing::debug!(request_id = %id, method, ok, took_us, "answered");
+            if let Some(noted) = noted {
+                noted.end(&answer, &id);
+            }
             Ok(undated(named(answer, &id)))
         })
+    }
+}
+
+/// A call that is followed in the log, which costs nothing where it is not.
+struct Noted {
+    method: String,
+    began: Instant,
+}
+
+impl Noted {
+    fn begin(request: &Request<Body>, id: &str) -> Option<Noted> {
+        tracing::enabled!(tracing::Level::DEBUG).then(|| {
+            let method = request.uri().path().to_owned();
+            tracing::debug!(request_id = %id, method, "received");
+            Noted { method, began: Instant::now() }
+        })
+    }
+
+    fn end(self, answer: &Response<Body>, id: &str) {
+        let (ok, took_us) = (is_ok(answer), self.began.elapsed().as_micros() as u64);
+        tracing::debug!(request_id = %id, method = self.method, ok, took_us, "answered");
     }
 }
 
@@ -361,9 +381,11 @@ fn is_ok(answer: &Response<Body>) -> bool {
     Status::from_header_map(answer.headers()).is_none_or(|status| status.code() == tonic::Code::Ok)
 }
 
-/// The answer, with the request's id in its metadata.
+/// The answer, with the request's id in its metadata: not for the table of headers by which HTTP/2 shortens
+/// what comes again, since this one does not.
 fn named(mut response: Response<Body>, id: &str) -> Response<Body> {
-    if let Ok(value) = HeaderValue::from_str(id) {
+    if let Ok(mut value) = HeaderValue::from_str(id) {
+        value.set_sensitive(true);
         response.headers_mut().insert(REQUEST_ID, value);
     }
     response

@@ -282,7 +282,11 @@ fn checked_id(id: &str) -> Result<AsciiMetadataValue, Error> {
         let (limit, actual) = (REQUEST_ID_MAX as u64, id.len() as u64);
         return Err(Error::TooLarge { what: "request id".into(), limit, actual });
     }
-    id.parse().map_err(|_| Error::Invalid(format!("request id {id:?} cannot be sent")))
+    let value = id.parse::<AsciiMetadataValue>();
+    let mut value = value.map_err(|_| Error::Invalid(format!("request id {id:?} cannot be sent")))?;
+    // It does not come again: not for HTTP/2's table of headers.
+    value.set_sensitive(true);
+    Ok(value)
 }
 
 /// Nobody fits the target: what is known of it.

@@ -13,6 +13,7 @@ use crate::types::{ClusterId, NodeId};
 const CLUSTER: &str = "quorate-cluster-id";
 const FROM: &str = "quorate-from";
 const TO: &str = "quorate-to";
+const TIMEOUT: &str = "grpc-timeout";
 /// Names a client's request on its way.
 pub const REQUEST_ID: &str = "x-request-id";
 
@@ -32,6 +33,10 @@ impl Envelope {
     pub fn wrap<T>(&self, message: T, timeout: Duration) -> Request<T> {
         let mut request = self.wrap_untimed(message);
         request.set_timeout(timeout);
+        if let Some(left) = request.metadata_mut().get_mut(TIMEOUT) {
+            // It does not come again: not for HTTP/2's table of headers, which shortens what does.
+            left.set_sensitive(true);
+        }
         request
     }
 
@@ -58,8 +63,10 @@ impl Envelope {
 /// Puts a client's request id beside a message; an empty one is none.
 pub fn with_request_id<T>(mut request: Request<T>, id: &str) -> Request<T> {
     if !id.is_empty()
-        && let Ok(value) = AsciiMetadataValue::try_from(id)
+        && let Ok(mut value) = AsciiMetadataValue::try_from(id)
     {
+        // As above.
+        value.set_sensitive(true);
         request.metadata_mut().insert(REQUEST_ID, value);
     }
     request

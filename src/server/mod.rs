@@ -159,12 +159,11 @@ where
     let following = AbortOnDropHandle::new(tokio::spawn(api.health.clone().follow(node.readiness())));
     let connections = Connections::new(CONNECTIONS_MAX);
     let stop = CancellationToken::new();
-    let mut serving = pin!(
-        http2(config)
-            .layer(RequestLayer::new(config))
-            .add_routes(api.routes)
-            .serve_with_incoming_shutdown(connections.admit(incoming), stop.cancelled())
-    );
+    let mut serving = pin!(http2(config).layer(RequestLayer::new(config)).serve_with_incoming_shutdown(
+        api.services,
+        connections.admit(incoming),
+        stop.cancelled()
+    ));
     tokio::select! {
         served = &mut serving => return served.map_err(|error| ServerError::Serve(error.to_string())),
         () = shutdown => following.abort(),
