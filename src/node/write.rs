@@ -46,11 +46,11 @@ impl Inner {
     /// Proposes a command, wherever the leader is, until the deadline or until nobody leads for too long.
     pub async fn propose(&self, command: Command, call: &Call) -> Result<Applied, Error> {
         let proposal = Proposal::new(&command).map_err(|error| Error::Invalid(error.to_string()))?;
-        if proposal.encoded().len() > self.config.limits.request_bytes_max {
+        if proposal.size() > self.config.limits.request_bytes_max {
             return Err(Error::TooLarge {
                 what: "limits.request_bytes_max".to_owned(),
                 limit: self.config.limits.request_bytes_max as u64,
-                actual: proposal.encoded().len() as u64,
+                actual: proposal.size() as u64,
             });
         }
         let (patience, mut changes) = (self.leader_patience(call), self.leadership_changes());
@@ -126,7 +126,7 @@ impl Inner {
         let link = self.links.to(id, &peer.peer_addr);
         let mut link = link.map_err(|why| Attempt::NotAppended(Error::Protocol(why)))?;
         debug!(request_id = %call.request_id, leader = id, "forwarding to the leader");
-        let sent = link.propose(proposal.encoded().clone(), &call.request_id, call.left());
+        let sent = link.propose(proposal.encoded(), &call.request_id, call.left());
         let reply = call.outcome("the leader's answer", sent).await.map_err(Attempt::Final)?;
         reply.map_err(|error| forward_failed(id, error))
     }

@@ -148,7 +148,7 @@ impl Applier {
             EntryPayload::Normal(proposal) => {
                 let command = proposal.command();
                 debug!(request_id = %command.request_id, index = at.index, "applying");
-                self.applied_bytes.fetch_add(proposal.encoded().len() as u64, Ordering::Relaxed);
+                self.applied_bytes.fetch_add(proposal.size() as u64, Ordering::Relaxed);
                 let applied = self.machine.apply(batch, at, command).map_err(io::Error::other)?;
                 return Ok(Response::Applied(applied));
             }
@@ -255,7 +255,7 @@ impl RaftStateMachine<TypeConfig> for Applier {
             for item in ready {
                 let item = item?;
                 if let EntryPayload::Normal(proposal) = &item.0.payload {
-                    bytes += proposal.encoded().len();
+                    bytes += proposal.size();
                 }
                 chunk.push(item);
                 if bytes >= CHUNK_BYTES_MAX {

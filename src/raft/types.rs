@@ -69,29 +69,39 @@ impl fmt::Display for Peer {
 /// for each.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proposal {
-    encoded: Bytes,
+    record: Bytes,
     command: Arc<Command>,
 }
 
 impl Proposal {
     /// Encodes a command. Fails if it nests transactions deeper than any member could decode.
     pub fn new(command: &Command) -> Result<Self, CodecError> {
-        Proposal::decode(codec::encode_command(command)?)
+        Proposal::from_record(codec::encode_command(command)?)
     }
 
     /// Decodes a command that lies in a larger message, of which nothing is kept.
     pub fn decode_part(encoded: &[u8]) -> Result<Self, CodecError> {
-        Proposal::decode(Bytes::copy_from_slice(encoded))
+        Proposal::from_record([&[codec::COMMAND], encoded].concat().into())
     }
 
-    /// Decodes a command that has a buffer of its own.
-    pub fn decode(encoded: Bytes) -> Result<Self, CodecError> {
-        Ok(Proposal { command: Arc::new(codec::decode_command(encoded.clone())?), encoded })
+    /// Decodes a record of the log that has a buffer of its own.
+    fn from_record(record: Bytes) -> Result<Self, CodecError> {
+        Ok(Proposal { command: Arc::new(codec::decode_command(record.slice(1..))?), record })
     }
 
-    /// The encoded form: what the log stores and peers receive.
-    pub fn encoded(&self) -> &Bytes {
-        &self.encoded
+    /// The encoded form as the log stores it.
+    pub fn record(&self) -> &Bytes {
+        &self.record
+    }
+
+    /// The encoded form as peers receive it.
+    pub fn encoded(&self) -> Bytes {
+        self.record.slice(1..)
+    }
+
+    /// Bytes of the encoded form.
+    pub fn size(&self) -> usize {
+        self.record.len()
     }
 
     /// The decoded form: what is applied.
@@ -102,7 +112,7 @@ impl Proposal {
 
 impl fmt::Display for Proposal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "request {:?}, {} bytes", self.command.request_id, self.encoded.len())
+        write!(f, "request {:?}, {} bytes", self.command.request_id, self.size())
     }
 }
 

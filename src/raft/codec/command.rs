@@ -17,7 +17,10 @@ use crate::{
 /// decode.
 pub const TXN_DEPTH_MAX: usize = 32;
 
-/// Encodes a command.
+/// The first byte of a command in the log. No protobuf message begins with it, as other entries do.
+pub const COMMAND: u8 = 0;
+
+/// Encodes a command as the log stores it: [`COMMAND`], then the message.
 pub fn encode_command(command: &Command) -> Result<Bytes, CodecError> {
     if let Operation::Txn(txn) = &command.op {
         let actual = depth(txn);
@@ -25,10 +28,14 @@ pub fn encode_command(command: &Command) -> Result<Bytes, CodecError> {
             return Err(CodecError::TooDeep { actual });
         }
     }
-    Ok(pb::Command::from(command).encode_to_vec().into())
+    let command = pb::Command::from(command);
+    let mut record = Vec::with_capacity(1 + command.encoded_len());
+    record.push(COMMAND);
+    command.encode(&mut record).expect("a vector has room");
+    Ok(record.into())
 }
 
-/// Decodes a command.
+/// Decodes a command's message.
 pub fn decode_command(encoded: Bytes) -> Result<Command, CodecError> {
     parse::<pb::Command>("Command", encoded)?.try_into()
 }

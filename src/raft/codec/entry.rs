@@ -5,6 +5,7 @@ use prost::Message;
 use super::{
     super::types::{Entry, EntryPayload, LogId, Proposal},
     CodecError,
+    command::COMMAND,
     membership::membership_from_pb,
     parse,
 };
@@ -17,7 +18,7 @@ impl From<&Entry> for pb::Entry {
     fn from(entry: &Entry) -> Self {
         let payload = match &entry.payload {
             EntryPayload::Blank => Payload::Blank(true),
-            EntryPayload::Normal(proposal) => Payload::Command(proposal.encoded().clone()),
+            EntryPayload::Normal(proposal) => Payload::Command(proposal.encoded()),
             EntryPayload::Membership(membership) => Payload::Membership(membership.into()),
         };
         pb::Entry { id: Some(entry.log_id.into()), payload: Some(payload) }
@@ -36,16 +37,25 @@ pub fn entry_from_pb(entry: pb::Entry) -> Result<Entry, CodecError> {
     Ok(Entry { log_id, payload })
 }
 
-/// What the log store keeps of an entry: the whole `pb::internal::Entry`. Its id is stored inside once more,
-/// so that an entry in the wrong place is noticed.
+/// What the log store keeps of an entry: of a command its bytes as they are, so that nothing is copied; of
+/// the others, which are few, the whole `pb::internal::Entry`. Their id is stored inside once more, so that
+/// one in the wrong place is noticed.
 pub fn to_record(entry: &Entry) -> Record {
-    Record { at: entry.log_id.into(), payload: pb::Entry::from(entry).encode_to_vec().into() }
+    let payload = match &entry.payload {
+        EntryPayload::Normal(proposal) => proposal.record().clone(),
+        EntryPayload::Blank | EntryPayload::Membership(_) => pb::Entry::from(entry).encode_to_vec().into(),
+    };
+    Record { at: entry.log_id.into(), payload }
 }
 
 /// The entry that the log store kept.
 pub fn from_record(record: Record) -> Result<Entry, CodecError> {
-    let entry = entry_from_pb(parse::<pb::Entry>("Entry", record.payload)?)?;
     let expected = LogId::from(record.at);
+    if let Some((&COMMAND, command)) = record.payload.split_first() {
+        let payload = EntryPayload::Normal(Proposal::decode_part(command)?);
+        return Ok(Entry { log_id: expected, payload });
+    }
+    let entry = entry_from_pb(parse::<pb::Entry>("Entry", record.payload)?)?;
     if entry.log_id == expected {
         return Ok(entry);
     }

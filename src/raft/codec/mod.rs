@@ -15,7 +15,7 @@ mod rpc;
 mod tests;
 
 pub use self::applied::{decode_applied, encode_applied};
-pub use self::command::{TXN_DEPTH_MAX, decode_command, encode_command};
+pub use self::command::{COMMAND, TXN_DEPTH_MAX, decode_command, encode_command};
 pub use self::entry::{entry_from_pb, from_record, to_record};
 pub use self::membership::{
     decode_membership, encode_membership, membership_from_pb, nodes_from_pb, nodes_to_pb,

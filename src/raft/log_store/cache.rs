@@ -82,7 +82,7 @@ impl EntryCache {
 fn weight(entry: &Entry) -> usize {
     let payload = match &entry.payload {
         EntryPayload::Blank => 0,
-        EntryPayload::Normal(proposal) => proposal.encoded().len(),
+        EntryPayload::Normal(proposal) => proposal.size(),
         EntryPayload::Membership(membership) => membership.nodes().count() * ENTRY_OVERHEAD,
     };
     payload + ENTRY_OVERHEAD
