@@ -67,11 +67,13 @@ pub enum Mutant {
     RetriedWithoutSession,
     /// Compaction removes what was superseded one revision behind the one that stays readable.
     CompactionTooFar,
+    /// A leader takes a follower's question for a quorum's acknowledgement, however many members there are.
+    QuestionIsQuorum,
 }
 
 impl Mutant {
     /// All of them.
-    pub const ALL: [Mutant; 29] = [
+    pub const ALL: [Mutant; 30] = [
         Mutant::LeaderRestored,
         Mutant::VoteUnguarded,
         Mutant::SnapshotBeforeDurable,
@@ -101,6 +103,7 @@ impl Mutant {
         Mutant::StaleFollower,
         Mutant::RetriedWithoutSession,
         Mutant::CompactionTooFar,
+        Mutant::QuestionIsQuorum,
     ];
 
     /// Its name on the command line.
@@ -135,6 +138,7 @@ impl Mutant {
             Mutant::StaleFollower => "stale-follower",
             Mutant::RetriedWithoutSession => "retried-without-session",
             Mutant::CompactionTooFar => "compaction-too-far",
+            Mutant::QuestionIsQuorum => "question-is-quorum",
         }
     }
 

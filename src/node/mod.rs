@@ -99,6 +99,8 @@ struct Inner {
     snapshots: Arc<SnapshotStore>,
     links: Arc<Links>,
     rounds: Rounds,
+    /// Looks at the leader's lease, each for all reads that wait.
+    lease_rounds: Rounds,
     certificates: Certificates,
     promises: Arc<Promises>,
     suspension: SuspensionGuard,

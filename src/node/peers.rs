@@ -1,12 +1,16 @@
 //! Conversations with the leader, from both ends: read indexes and forwarded writes.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Weak},
     time::Duration,
 };
 
 use bytes::Bytes;
-use openraft::{LinearizerOption, ReadPolicy, errors::LinearizableReadError, errors::RaftError};
+use openraft::{
+    LinearizerOption, ReadPolicy, async_runtime::WatchReceiver, errors::LinearizableReadError,
+    errors::RaftError,
+};
 use tokio::time::Instant;
 use tracing::debug;
 
@@ -14,7 +18,7 @@ use super::{Inner, call::Call, leadership::Leader, leases::Ask};
 use crate::{
     error::Error,
     mutant::Mutant,
-    raft::{service::LeaderHandler, types::Peer},
+    raft::{links::Question, service::LeaderHandler, types::Peer},
     state::Applied,
     types::{CallOptions, LeaseId, NodeId},
 };
@@ -88,6 +92,40 @@ impl Inner {
         if Mutant::LeaseWithoutMargin.is_on() { promise } else { self.config.lease(promise) }
     }
 
+    /// As the leader, for a member whose question acknowledges this one in a term (0: in none). Where two
+    /// are a quorum, no round is needed: see [`Self::two_are_a_quorum_with`]. Whether this member still
+    /// leads, and what is committed, only Raft's own task can say.
+    async fn index_for(&self, from: NodeId, question: Question<'_>) -> Result<(u64, u64), Error> {
+        if question.follows_in != 0 && self.two_are_a_quorum_with(from) {
+            // Within an age that Raft caps at a lease: a leader that has heard from a quorum just now, so
+            // that nearly always nothing is waited for.
+            let at_once = LinearizerOption::new(None, false).with_wait_timeout(Duration::ZERO);
+            if let Ok((read, _)) = self.raft.get_read_log_id(at_once).await
+                && read.log_id().committed_leader_id().term == question.follows_in
+            {
+                return Ok((question.follows_in, read.index()));
+            }
+        }
+        self.rounds.join(question.request_id).await.map(|round| (round.term, round.index))
+    }
+
+    /// Whether this member and `other` are a quorum. Then `other`'s question, sent while it had voted for
+    /// this member and in no later term, is all that a round of heartbeats would bring: whoever is elected
+    /// after that needs the vote of one of the two, so nobody was elected, and nothing committed elsewhere,
+    /// before the question was sent (ReadIndex, Ongaro's thesis, section 6.4, with the acknowledgement in
+    /// the question).
+    fn two_are_a_quorum_with(&self, other: NodeId) -> bool {
+        let metrics = self.raft.server_metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        let is_quorum = |voters: &BTreeSet<NodeId>| {
+            (voters.len() <= 3 || Mutant::QuestionIsQuorum.is_on())
+                && voters.contains(&other)
+                && voters.contains(&self.config.id)
+        };
+        membership.get_joint_config().iter().all(is_quorum)
+    }
+
     /// Asks the leader, for as long as it is the one: this ends as soon as there is another, however silent
     /// the old one is. Whoever waits for this answer waits with others (`rounds`).
     pub(super) async fn ask_read_index(
@@ -103,7 +141,10 @@ impl Inner {
         let call = Call::begin(options, &self.config, &self.env);
         let mut link = self.links.to(id, &peer.peer_addr).map_err(Error::Protocol)?;
         let mut changes = self.leadership_changes();
-        let asking = link.read_index(by_lease, &call.request_id, call.left());
+        // Looked up when all who wait for the answer have arrived.
+        let follows_in = self.log.term_of_vote_for(id).unwrap_or(0);
+        let question = Question { by_lease, follows_in, request_id: &call.request_id };
+        let asking = link.read_index(question, call.left());
         let answer = tokio::select! {
             answer = call.within("the leader's read index", asking) => answer.flatten(),
             () = changes.not_led_by(id) => Err(Error::NoLeader),
@@ -150,15 +191,16 @@ impl NodeHandler {
 }
 
 impl LeaderHandler for NodeHandler {
-    async fn read_index(&self, by_lease: bool, request_id: &str) -> Result<(u64, u64), Error> {
+    async fn read_index(&self, from: NodeId, question: Question<'_>) -> Result<(u64, u64), Error> {
         let node = self.node()?;
+        let Question { by_lease, request_id, .. } = question;
         if !request_id.is_empty() {
-            debug!(%request_id, by_lease, "a peer asks for a read index");
+            debug!(%request_id, by_lease, from, "a peer asks for a read index");
         }
         match (by_lease, node.leader()) {
             (_, Leader::Other(..) | Leader::Unknown) => Err(node.not_leader()),
             (true, Leader::Me) => node.own_read_index(true).await,
-            (false, Leader::Me) => node.rounds.join(request_id).await.map(|round| (round.term, round.index)),
+            (false, Leader::Me) => node.index_for(from, question).await,
         }
     }
 

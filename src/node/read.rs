@@ -5,7 +5,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::debug;
 
-use super::{Inner, call::Call, leadership::Leader, rounds::Round};
+use super::{
+    Inner,
+    call::Call,
+    leadership::Leader,
+    rounds::{Round, Rounds},
+};
 use crate::{
     env::Moment,
     error::Error,
@@ -42,20 +47,31 @@ impl Inner {
     /// Obtains permission to read here at a level, and waits until what it demands is applied.
     pub async fn permit(&self, consistency: Consistency, call: &Call) -> Result<Permission, Error> {
         self.check_route(consistency.route)?;
-        let began = self.env.now();
         let mut permission = self.establish(consistency.level, call).await?;
-        let proved = self.env.now();
         permission.role = self.role();
-        permission.waited.quorum = proved.since(began);
+        if matches!(consistency.level, Level::Eventual | Level::LeaderLocal) {
+            // They wait for nothing, and are as quick as reading a clock.
+            return Ok(permission);
+        }
+        let proved = self.env.now();
+        permission.waited.quorum = proved.since(call.began);
         if permission.mechanism == Mechanism::ReadIndex {
             self.log.stages().record(Stage::Round, permission.waited.quorum);
         }
         if let Some(index) = permission.read_index {
-            self.applied_to(index, call).await?;
-            permission.waited.apply = self.env.now().since(proved);
+            permission.waited.apply = self.catch_up(index, proved, call).await?;
             self.log.stages().record(Stage::CatchUp, permission.waited.apply);
         }
         Ok(permission)
+    }
+
+    /// Waits until the entry at `index` is applied here: for how long, since `began`.
+    async fn catch_up(&self, index: u64, began: Moment, call: &Call) -> Result<Duration, Error> {
+        if self.progress.borrow().applied.is_some_and(|at| at.index >= index) {
+            return Ok(Duration::ZERO);
+        }
+        self.applied_to(index, call).await?;
+        Ok(self.env.now().since(began))
     }
 
     fn check_route(&self, route: Route) -> Result<(), Error> {
@@ -126,20 +142,23 @@ impl Inner {
         Ok(Permission::new(Level::Log, Mechanism::LogEntry, Some(marker.log_index)))
     }
 
-    /// A quorum round that begins after now; a new leader is waited for.
+    /// A quorum round that begins after now.
     async fn round(&self, call: &Call) -> Result<Round, Error> {
+        let round = self.led(&self.rounds, "a quorum to confirm the leader", call).await?;
+        self.certificates.add(self.proof_of(&round), round.index);
+        Ok(round)
+    }
+
+    /// The outcome of one of `rounds` that begins after now; a new leader is waited for.
+    async fn led(&self, rounds: &Rounds, what: &str, call: &Call) -> Result<Round, Error> {
         let (patience, mut changes) = (self.leader_patience(call), self.leadership_changes());
         loop {
-            match call.within("a quorum to confirm the leader", self.rounds.join(&call.request_id)).await? {
+            match call.within(what, rounds.join(&call.request_id)).await? {
                 Err(error @ (Error::NotLeader { .. } | Error::NoLeader)) if Instant::now() < patience => {
                     debug!(request_id = %call.request_id, %error, "waiting for a leader");
                     changes.next(patience).await;
                 }
-                Ok(round) => {
-                    self.certificates.add(self.proof_of(&round), round.index);
-                    return Ok(round);
-                }
-                Err(error) => return Err(error),
+                outcome => return outcome,
             }
         }
     }
@@ -150,17 +169,8 @@ impl Inner {
     }
 
     async fn by_lease(&self, level: Level, call: &Call) -> Result<Permission, Error> {
-        let (patience, mut changes) = (self.leader_patience(call), self.leadership_changes());
-        loop {
-            match call.within("the leader's lease", self.read_index(true, &call.request_id)).await? {
-                Err(error @ (Error::NotLeader { .. } | Error::NoLeader)) if Instant::now() < patience => {
-                    debug!(request_id = %call.request_id, %error, "waiting for a leader");
-                    changes.next(patience).await;
-                }
-                Ok((_, index)) => return Ok(Permission::new(level, Mechanism::LeaderLease, Some(index))),
-                Err(error) => return Err(error),
-            }
-        }
+        let looked = self.led(&self.lease_rounds, "the leader's lease", call).await?;
+        Ok(Permission::new(level, Mechanism::LeaderLease, Some(looked.index)))
     }
 
     /// By the certificate at hand, or by one that is asked for now. The answer is served here in any case.

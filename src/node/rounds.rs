@@ -4,9 +4,14 @@
 //! confirmed before a write which that read must see. While a round runs, arrivals gather for the next. A
 //! round carries the request id of the first client's read among them, for the log of the leader.
 
-use std::future::Future;
+use std::{
+    future::Future,
+    mem,
+    pin::pin,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+};
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::{sync::Notify, task::yield_now};
 
 use crate::{
     env::{Env, Moment},
@@ -25,61 +30,129 @@ pub struct Round {
     pub index: u64,
 }
 
-/// A read that waits.
-struct Reader {
-    /// Of the client's request; empty: the member's own.
-    request_id: String,
-    outcome: oneshot::Sender<Result<Round, Error>>,
-}
-
-/// Where reads join. The queue is as long as there may be reads under way.
+/// Where reads join.
+#[derive(Clone, Default)]
 pub struct Rounds {
-    readers: mpsc::Sender<Reader>,
+    shared: Arc<Shared>,
 }
 
-/// The reads that have arrived.
-pub struct Arrivals(mpsc::Receiver<Reader>);
+#[derive(Default)]
+struct Shared {
+    next: Mutex<Next>,
+    /// Somebody waits for the next round.
+    wanted: Notify,
+}
+
+#[derive(Default)]
+struct Next {
+    readers: Arc<Readers>,
+    closed: bool,
+}
+
+/// Those who wait for the same round. As many as there are reads under way: admission bounds them.
+#[derive(Default)]
+struct Readers {
+    /// Of the first client's request among them; none: the member's own.
+    request_id: OnceLock<String>,
+    outcome: OnceLock<Result<Round, Error>>,
+    ended: Notify,
+}
+
+impl Readers {
+    async fn outcome(&self) -> Result<Round, Error> {
+        let mut ended = pin!(self.ended.notified());
+        // From here on an end is not missed.
+        ended.as_mut().enable();
+        if self.outcome.get().is_none() {
+            ended.await;
+        }
+        self.outcome.get().cloned().unwrap_or(Err(Error::ShuttingDown))
+    }
+}
+
+impl Shared {
+    fn next(&self) -> MutexGuard<'_, Next> {
+        self.next.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl Rounds {
-    /// Rounds for at most `reads_max` reads at once.
-    pub fn new(reads_max: usize) -> (Rounds, Arrivals) {
-        let (readers, arrivals) = mpsc::channel(reads_max);
-        (Rounds { readers }, Arrivals(arrivals))
-    }
-
     /// Waits for the outcome of a round that begins after this call. `request_id` is the client's; empty:
     /// there is none behind it.
     pub async fn join(&self, request_id: &str) -> Result<Round, Error> {
-        let (sender, outcome) = oneshot::channel();
-        let reader = Reader { request_id: request_id.to_owned(), outcome: sender };
-        self.readers.send(reader).await.map_err(|_| Error::ShuttingDown)?;
-        outcome.await.map_err(|_| Error::ShuttingDown)?
+        let readers = {
+            let next = self.shared.next();
+            if next.closed {
+                return Err(Error::ShuttingDown);
+            }
+            next.readers.clone()
+        };
+        if !request_id.is_empty() {
+            readers.request_id.get_or_init(|| request_id.to_owned());
+        }
+        self.shared.wanted.notify_one();
+        readers.outcome().await
     }
-}
 
-impl Arrivals {
-    /// Runs rounds for as long as reads may arrive. `confirm` obtains a read index (term and index), for a
-    /// request id.
-    pub async fn serve<F>(mut self, env: Env, confirm: impl Fn(String) -> F)
+    /// Runs rounds for as long as reads may arrive; one at a time. `confirm` obtains a read index (term and
+    /// index), for a request id. When this is given up, all who wait are told that the member stops.
+    pub async fn serve<F>(self, env: Env, confirm: impl Fn(String) -> F)
     where
         F: Future<Output = Result<(u64, u64), Error>>,
     {
-        let mut readers: Vec<Reader> = Vec::new();
-        while self.0.recv_many(&mut readers, usize::MAX).await > 0 {
+        let _closing = Closing(&self.shared);
+        loop {
+            self.shared.wanted.notified().await;
+            // Whoever has come by now is let in first: a burst shares one round.
+            yield_now().await;
+            let arrived = (!Mutant::RoundShared.is_on()).then(|| self.take());
+            if arrived.as_ref().is_some_and(Ending::is_empty) {
+                continue;
+            }
             let began = env.now();
-            let named = readers.iter().find(|reader| !reader.request_id.is_empty());
-            let request_id = named.map(|reader| reader.request_id.clone()).unwrap_or_default();
-            let round = confirm(request_id).await.map(|(term, index)| Round { began, term, index });
-            while Mutant::RoundShared.is_on()
-                && let Ok(late) = self.0.try_recv()
-            {
-                readers.push(late);
-            }
-            for reader in readers.drain(..) {
-                // A reader that gave up is no one's loss.
-                let _ = reader.outcome.send(round.clone());
-            }
+            let request_id = arrived.as_ref().and_then(|readers| readers.0.request_id.get()).cloned();
+            let round = confirm(request_id.unwrap_or_default()).await;
+            let readers = arrived.unwrap_or_else(|| self.take());
+            readers.end(round.map(|(term, index)| Round { began, term, index }));
         }
+    }
+
+    /// Those who have arrived; whoever comes from now on waits for the next round.
+    fn take(&self) -> Ending {
+        Ending(mem::take(&mut self.shared.next().readers))
+    }
+}
+
+/// Readers who are told the outcome, or at least that there is none.
+struct Ending(Arc<Readers>);
+
+impl Ending {
+    /// Whether all of them have given up.
+    fn is_empty(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
+    fn end(self, outcome: Result<Round, Error>) {
+        // The only one that is ever set, unless this is dropped before.
+        let _ = self.0.outcome.set(outcome);
+    }
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let _ = self.0.outcome.set(Err(Error::ShuttingDown));
+        self.0.ended.notify_waiters();
+    }
+}
+
+/// Lets nobody in any more.
+struct Closing<'a>(&'a Shared);
+
+impl Drop for Closing<'_> {
+    fn drop(&mut self) {
+        let mut next = self.0.next();
+        next.closed = true;
+        drop(Ending(mem::take(&mut next.readers)));
     }
 }
 
@@ -90,7 +163,7 @@ mod tests {
         atomic::{AtomicU64, Ordering},
     };
 
-    use tokio::sync::Semaphore;
+    use tokio::sync::{Semaphore, mpsc};
 
     use super::*;
 
@@ -109,11 +182,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_read_never_joins_a_round_that_began_before_it() {
         let quorum = Arc::new(Quorum { begun: AtomicU64::new(0), answers: Semaphore::new(0) });
-        let (rounds, arrivals) = Rounds::new(16);
-        let rounds = Arc::new(rounds);
+        let rounds = Rounds::default();
         let at = quorum.clone();
-        tokio::spawn(arrivals.serve(Env::real(), move |_| confirm(at.clone())));
-        let join = |rounds: &Arc<Rounds>| {
+        tokio::spawn(rounds.clone().serve(Env::real(), move |_| confirm(at.clone())));
+        let join = |rounds: &Rounds| {
             let rounds = rounds.clone();
             tokio::spawn(async move { rounds.join("").await.map(|round| round.index) })
         };
@@ -133,10 +205,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_round_carries_the_id_of_the_first_client_in_it() {
-        let (rounds, arrivals) = Rounds::new(16);
+        let rounds = Rounds::default();
         let (named, mut names) = mpsc::channel(1);
         let joined = async { tokio::join!(rounds.join(""), rounds.join("a"), rounds.join("b")) };
-        let serving = arrivals.serve(Env::real(), |name| {
+        let serving = rounds.clone().serve(Env::real(), |name| {
             named.try_send(name).expect("one round");
             std::future::ready(Ok((1, 1)))
         });
@@ -146,5 +218,37 @@ mod tests {
             () = serving => {}
         }
         assert_eq!(names.recv().await.as_deref(), Some("a"));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_when_it_ends_or_comes_later_is_told() {
+        let rounds = Rounds::default();
+        let serving = tokio::spawn(rounds.clone().serve(Env::real(), |_| std::future::pending()));
+        let join = || {
+            let rounds = rounds.clone();
+            tokio::spawn(async move { rounds.join("").await })
+        };
+        let in_a_round = join();
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        let for_the_next = join();
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        serving.abort();
+        for waiting in [in_a_round, for_the_next] {
+            assert_eq!(waiting.await.expect("no panic"), Err(Error::ShuttingDown));
+        }
+        assert_eq!(rounds.join("").await, Err(Error::ShuttingDown));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_asked_for_a_read_that_was_given_up() {
+        let quorum = Arc::new(Quorum { begun: AtomicU64::new(0), answers: Semaphore::new(9) });
+        let (rounds, at) = (Rounds::default(), quorum.clone());
+        let mut given_up = Box::pin(rounds.join(""));
+        assert!(futures::poll!(&mut given_up).is_pending());
+        drop(given_up);
+        tokio::spawn(rounds.clone().serve(Env::real(), move |_| confirm(at.clone())));
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        assert_eq!(quorum.begun.load(Ordering::SeqCst), 0);
+        assert_eq!(rounds.join("").await.map(|round| round.index), Ok(1), "control: one who waits");
     }
 }

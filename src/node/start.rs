@@ -24,7 +24,7 @@ use super::{
     lease::SuspensionGuard,
     peers::NodeHandler,
     recover::{Ground, recover},
-    rounds::{Arrivals, Rounds},
+    rounds::Rounds,
     stores::{Disks, Stores},
 };
 use crate::{
@@ -132,7 +132,6 @@ impl Starting {
         // Written down before Raft can promise anything.
         let guard = self.vote_guard(pristine, self.founding.promise()?);
         let raft = self.begin_raft(guard, network, (log.clone(), applier)).await?;
-        let (rounds, arrivals) = Rounds::new(self.config.limits.inflight_reads_max);
         let suspension = SuspensionGuard::new(self.config.promise(), self.env.clock().suspended());
         let free = self.dir.free_bytes().unwrap_or(u64::MAX);
         let inner = Arc::new(Inner {
@@ -156,7 +155,8 @@ impl Starting {
             log,
             snapshots: ground.snapshots,
             links,
-            rounds,
+            rounds: Rounds::default(),
+            lease_rounds: Rounds::default(),
             promises,
             suspension,
             progress,
@@ -167,7 +167,7 @@ impl Starting {
         });
         inner.open_to_peers(side, guard);
         inner.begin(&self.founding).await?;
-        inner.spawn_tasks(arrivals, self.founding, guard);
+        inner.spawn_tasks(self.founding, guard);
         info!(id = inner.config.id, cluster_id, "member has started");
         Ok(Node { inner })
     }
@@ -259,13 +259,15 @@ impl Inner {
         }
     }
 
-    fn spawn_tasks(self: &Arc<Self>, arrivals: Arrivals, founding: Arc<Founding>, guard: Duration) {
-        let node = self.clone();
-        let confirm = move |request_id: String| {
-            let node = node.clone();
-            async move { node.read_index(false, &request_id).await }
-        };
-        self.spawn(arrivals.serve(self.env.clone(), confirm));
+    fn spawn_tasks(self: &Arc<Self>, founding: Arc<Founding>, guard: Duration) {
+        for (rounds, by_lease) in [(&self.rounds, false), (&self.lease_rounds, true)] {
+            let node = self.clone();
+            let confirm = move |request_id: String| {
+                let node = node.clone();
+                async move { node.read_index(by_lease, &request_id).await }
+            };
+            self.spawn(rounds.clone().serve(self.env.clone(), confirm));
+        }
         self.spawn(hold_elections(self.clone(), founding.clone(), guard));
         self.spawn(note_beginning(self.clone(), founding));
         self.spawn(watch_for_failure(self.clone()));

@@ -48,6 +48,18 @@ pub struct Link {
     envelope: Envelope,
 }
 
+/// A question for a read index.
+#[derive(Clone, Copy, Debug)]
+pub struct Question<'a> {
+    /// The leader's lease is proof enough.
+    pub by_lease: bool,
+    /// The term in which the asker has voted for the leader that it asks, and in no later one; 0: it has not.
+    /// With it, the question itself acknowledges the leader.
+    pub follows_in: u64,
+    /// Names the client's read behind it; empty: there is none.
+    pub request_id: &'a str,
+}
+
 /// Who a member says it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Identification {
@@ -116,11 +128,12 @@ impl Link {
     /// Asks the leader for a read index: term and index.
     pub async fn read_index(
         &mut self,
-        lease: bool,
-        request_id: &str,
+        question: Question<'_>,
         timeout: Duration,
     ) -> Result<(u64, u64), Error> {
-        let request = with_request_id(self.request(pb::ReadIndexRequest { lease }, timeout), request_id);
+        let Question { by_lease: lease, follows_in, request_id } = question;
+        let message = pb::ReadIndexRequest { lease, follows_in };
+        let request = with_request_id(self.request(message, timeout), request_id);
         let reply = self
             .client
             .read_index(request)

@@ -36,11 +36,12 @@ use crate::{
     log::{Completion, RaftLog, Stats},
     mutant::Mutant,
     stages::{Stage, Stages},
+    types::NodeId,
 };
 
 /// Bytes of entries that one read returns: so much goes to a peer in one message, and is applied from disk at
 /// once.
-pub const READ_BYTES_MAX: usize = 1 << 20;
+pub const READ_BYTES_MAX: usize = 256 << 10;
 
 /// The log as openraft wants it. Clones share it: one writes (openraft's core), the others read.
 #[derive(Clone)]
@@ -98,6 +99,13 @@ impl LogStore {
     /// Waits until all that was written before is on this member's disk.
     pub async fn barrier(&self) -> io::Result<()> {
         completed(|done| self.log.sync(done)).await
+    }
+
+    /// The last term that this member has voted in, if that vote is for `candidate`. A vote counts from when
+    /// it is written down, which is before it is told to anybody.
+    pub fn term_of_vote_for(&self, candidate: NodeId) -> Option<u64> {
+        let vote = self.log.state().vote?;
+        (vote.node_id == candidate).then_some(vote.term)
     }
 
     /// Bytes of the log on disk.

@@ -22,7 +22,7 @@ use tracing::{error, warn};
 use super::{
     codec::{self, CodecError},
     envelope::{Envelope, request_id},
-    links::{Identification, MESSAGE_BYTES_MAX},
+    links::{Identification, MESSAGE_BYTES_MAX, Question},
     log_store::LogStore,
     snapshots::SnapshotStore,
     state_machine::Applier,
@@ -53,12 +53,11 @@ pub trait FoundingHandler: Send + Sync + 'static {
 
 /// What the node answers once Raft runs.
 pub trait LeaderHandler: Send + Sync + 'static {
-    /// A read index for a follower, by quorum or by lease: term and index. `request_id` names the client's
-    /// read behind it; empty: there is none.
+    /// A read index for the member `from`, by quorum or by lease: term and index.
     fn read_index(
         &self,
-        by_lease: bool,
-        request_id: &str,
+        from: NodeId,
+        question: Question<'_>,
     ) -> impl Future<Output = Result<(u64, u64), Error>> + Send;
 
     /// Proposes an encoded command that a follower forwarded; never forwards it again.
@@ -157,8 +156,7 @@ impl<F: FoundingHandler, L: LeaderHandler> PeerService<F, L> {
             .http2_keepalive_interval(Some(keepalive))
             .http2_keepalive_timeout(Some(keepalive))
             .layer(MapResponseLayer::new(undated))
-            .add_service(service)
-            .serve_with_incoming_shutdown(incoming, stop.cancelled_owned());
+            .serve_with_incoming_shutdown(service, incoming, stop.cancelled_owned());
         if let Err(error) = server.await {
             error!(%error, "the listener for peers has ended");
         }
@@ -178,6 +176,11 @@ impl<F: FoundingHandler, L: LeaderHandler> PeerService<F, L> {
 
     /// Raft, for a call of a member of this cluster.
     fn admit<T>(&self, request: &Request<T>) -> Result<&RaftSide<L>, Status> {
+        self.admit_from(request).map(|(_, side)| side)
+    }
+
+    /// The same, and which member it is.
+    fn admit_from<T>(&self, request: &Request<T>) -> Result<(NodeId, &RaftSide<L>), Status> {
         let envelope = self.addressed(request)?;
         let own = self.cluster_id.get();
         let own = own.ok_or_else(|| refuse(Error::NotReady("it has not joined a cluster yet".to_owned())))?;
@@ -188,7 +191,8 @@ impl<F: FoundingHandler, L: LeaderHandler> PeerService<F, L> {
             ));
             return Err(self.strangers.refuse(self.env.now(), Some(envelope), error));
         }
-        self.side.get().ok_or_else(|| refuse(Error::NotReady("it is starting".to_owned())))
+        let side = self.side.get().ok_or_else(|| refuse(Error::NotReady("it is starting".to_owned())))?;
+        Ok((envelope.from, side))
     }
 
     /// A restarted voter has forgotten the lease that it promised: for one lease it votes for nobody, unless
@@ -291,9 +295,10 @@ impl<F: FoundingHandler, L: LeaderHandler> peer_server::Peer for PeerService<F, 
         &self,
         request: Request<pb::ReadIndexRequest>,
     ) -> Result<Response<pb::ReadIndexReply>, Status> {
-        let side = self.admit(&request)?;
-        let (by_lease, id) = (request.get_ref().lease, request_id(request.metadata()));
-        let index = side.leader.read_index(by_lease, &id).await;
+        let (from, side) = self.admit_from(&request)?;
+        let id = request_id(request.metadata());
+        let pb::ReadIndexRequest { lease: by_lease, follows_in } = *request.get_ref();
+        let index = side.leader.read_index(from, Question { by_lease, follows_in, request_id: &id }).await;
         let (term, index) = index.map_err(|error| to_status(&error, &id))?;
         Ok(Response::new(pb::ReadIndexReply { term, index, by_lease }))
     }

@@ -17,7 +17,7 @@ use quorate::{
     log::{Disk, Driver},
     pb::internal::peer_server::PeerServer,
     raft::{
-        links::Identification,
+        links::{Identification, Question},
         log_store::LogStore,
         network::Network,
         service::{FoundingHandler, LeaderHandler, PeerService, RaftSide, Strangers},
@@ -137,7 +137,7 @@ impl FoundingHandler for Nobody {
 }
 
 impl LeaderHandler for Nobody {
-    async fn read_index(&self, _by_lease: bool, _request_id: &str) -> Result<(u64, u64), Error> {
+    async fn read_index(&self, _from: u64, _question: Question<'_>) -> Result<(u64, u64), Error> {
         Err(Error::NoLeader)
     }
 

@@ -21,6 +21,8 @@ pub fn scenarios() -> Vec<Scenario> {
             .falls(Mutant::VoteUnguarded, "lease: read lease"),
         Scenario::new("read_without_a_round", 3, |s| Box::pin(old_leader(s, Level::Linearizable)))
             .falls(Mutant::ReadWithoutRound, "linearizable: read linearizable"),
+        Scenario::new("question_to_a_leader_in_a_minority_of_five", 5, |s| Box::pin(minority(s)))
+            .falls(Mutant::QuestionIsQuorum, "linearizable: read linearizable"),
         Scenario::new("read_before_the_first_commit_of_a_new_leader", 3, |s| {
             Box::pin(before_the_first_commit(s))
         })
@@ -147,10 +149,26 @@ async fn old_leader(stage: Arc<Stage>, level: Level) {
     contend(&stage, (leader, level), (&old, &new)).await;
 }
 
-/// Writes through the new side, and reads from the old leader, side by side.
+/// A leader and one follower are cut off from the other three, whose timers leap ahead: they elect another at
+/// once, while their leader believes that it has just heard from a quorum. The follower, which follows it
+/// on, is asked all the time.
+async fn minority(stage: Arc<Stage>) {
+    let leader = stage.leader(None).await;
+    let [follower, ref rest @ ..] = stage.others(leader)[..] else { return };
+    let (old, new) = (stage.client_of(&[follower]), stage.client_of(rest));
+    stage.put_surely(&old, "k").await;
+    for other in rest {
+        stage.cut(leader, *other).await;
+        stage.cut(follower, *other).await;
+    }
+    rest.iter().for_each(|id| stage.member(*id).leap(Duration::from_millis(1500)));
+    contend(&stage, (follower, LINEARIZABLE), (&old, &new)).await;
+}
+
+/// Writes through the new side, and reads from a member of the old one, side by side.
 async fn contend(
     stage: &Stage,
-    (leader, level): (u64, Level),
+    (member, level): (u64, Level),
     (old, new): (&quorate::Client, &quorate::Client),
 ) {
     let until = now() + Duration::from_secs(4);
@@ -162,7 +180,7 @@ async fn contend(
     };
     let read = async {
         while now() < until {
-            stage.read(old, level, leader).await;
+            stage.read(old, level, member).await;
             tokio::time::sleep(ms(7)).await;
         }
     };
