@@ -186,7 +186,7 @@ async fn compact(node: Arc<Inner>) {
     loop {
         let (compactor, began) = (node.compactor.clone(), Instant::now());
         match blocking(move || compactor.step(COMPACT_STEP_BYTES)).await {
-            Ok(Ok(Step::More)) => sleep((began.elapsed() * COMPACT_REST).max(COMPACT_PAUSE)).await,
+            Ok(Ok(Step::More)) => sleep((began.elapsed() * COMPACT_REST).clamp(COMPACT_PAUSE, COMPACT)).await,
             Ok(Ok(Step::Late)) => sleep(COMPACT_PAUSE).await,
             Ok(Ok(Step::Idle | Step::Paused)) => sleep(COMPACT).await,
             Ok(Err(error)) => return node.fail(error.to_string()),

@@ -59,6 +59,7 @@ use self::{
     identity::DataDir,
     leadership::Leader,
     lease::SuspensionGuard,
+    peers::Asked,
     rounds::Rounds,
 };
 pub use crate::stages::{Stage, StageTimes};
@@ -101,6 +102,7 @@ struct Inner {
     rounds: Rounds,
     /// Looks at the leader's lease, each for all reads that wait.
     lease_rounds: Rounds,
+    asked: Asked,
     certificates: Certificates,
     promises: Arc<Promises>,
     suspension: SuspensionGuard,

@@ -1,8 +1,8 @@
 //! Conversations with the leader, from both ends: read indexes and forwarded writes.
 
 use std::{
-    collections::BTreeSet,
-    sync::{Arc, Weak},
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
@@ -18,7 +18,11 @@ use super::{Inner, call::Call, leadership::Leader, leases::Ask};
 use crate::{
     error::Error,
     mutant::Mutant,
-    raft::{links::Question, service::LeaderHandler, types::Peer},
+    raft::{
+        links::{Question, Questions},
+        service::LeaderHandler,
+        types::Peer,
+    },
     state::Applied,
     types::{CallOptions, LeaseId, NodeId},
 };
@@ -95,7 +99,7 @@ impl Inner {
     /// As the leader, for a member whose question acknowledges this one in a term (0: in none). Where two
     /// are a quorum, no round is needed: see [`Self::two_are_a_quorum_with`]. Whether this member still
     /// leads, and what is committed, only Raft's own task can say.
-    async fn index_for(&self, from: NodeId, question: Question<'_>) -> Result<(u64, u64), Error> {
+    pub(super) async fn index_for(&self, from: NodeId, question: Question) -> Result<(u64, u64), Error> {
         if question.follows_in != 0 && self.two_are_a_quorum_with(from) {
             // Within an age that Raft caps at a lease: a leader that has heard from a quorum just now, so
             // that nearly always nothing is waited for.
@@ -106,24 +110,19 @@ impl Inner {
                 return Ok((question.follows_in, read.index()));
             }
         }
-        self.rounds.join(question.request_id).await.map(|round| (round.term, round.index))
+        self.rounds.join(&question.request_id).await.map(|round| (round.term, round.index))
     }
 
     /// Whether this member and `other` are a quorum. Then `other`'s question, sent while it had voted for
-    /// this member and in no later term, is all that a round of heartbeats would bring: whoever is elected
-    /// after that needs the vote of one of the two, so nobody was elected, and nothing committed elsewhere,
-    /// before the question was sent (ReadIndex, Ongaro's thesis, section 6.4, with the acknowledgement in
-    /// the question).
+    /// this member and in no later term, is all that a round of heartbeats would bring, if this member still
+    /// leads in that term when it answers: whoever is elected after that term needs the vote of one of the
+    /// two, so nobody was elected, and nothing committed elsewhere, before the question was sent
+    /// (ReadIndex, Ongaro's thesis, section 6.4, with the acknowledgement in the question).
     fn two_are_a_quorum_with(&self, other: NodeId) -> bool {
         let metrics = self.raft.server_metrics();
         let metrics = metrics.borrow_watched();
-        let membership = metrics.membership_config.membership();
-        let is_quorum = |voters: &BTreeSet<NodeId>| {
-            (voters.len() <= 3 || Mutant::QuestionIsQuorum.is_on())
-                && voters.contains(&other)
-                && voters.contains(&self.config.id)
-        };
-        membership.get_joint_config().iter().all(is_quorum)
+        let voters = metrics.membership_config.membership().get_joint_config();
+        two_are_a_quorum(voters, [self.config.id, other])
     }
 
     /// Asks the leader, for as long as it is the one: this ends as soon as there is another, however silent
@@ -139,16 +138,19 @@ impl Inner {
         let options =
             CallOptions { timeout: Some(patience), request_id: Some(request_id), ..CallOptions::default() };
         let call = Call::begin(options, &self.config, &self.env);
-        let mut link = self.links.to(id, &peer.peer_addr).map_err(Error::Protocol)?;
+        let link = self.links.to(id, &peer.peer_addr).map_err(Error::Protocol)?;
         let mut changes = self.leadership_changes();
         // Looked up when all who wait for the answer have arrived.
         let follows_in = self.log.term_of_vote_for(id).unwrap_or(0);
-        let question = Question { by_lease, follows_in, request_id: &call.request_id };
-        let asking = link.read_index(question, call.left());
+        let question = Question { by_lease, follows_in, request_id: call.request_id.clone() };
+        let stream = (peer.peer_addr.clone(), by_lease);
+        let mut through = self.asked.lock().remove(&stream).unwrap_or_default();
+        let asking = link.read_index(&mut through, question);
         let answer = tokio::select! {
             answer = call.within("the leader's read index", asking) => answer.flatten(),
             () = changes.not_led_by(id) => Err(Error::NoLeader),
         };
+        self.asked.lock().insert(stream, through);
         match answer {
             // Nobody answers there, or somebody who is starting or ending: it does not lead any more.
             Err(
@@ -161,6 +163,23 @@ impl Inner {
             answer => answer,
         }
     }
+}
+
+/// The streams of questions to leaders that are not in use: by address, and whether the lease is asked for.
+/// As many as there are addresses of members.
+#[derive(Default)]
+pub struct Asked(Mutex<BTreeMap<(String, bool), Questions>>);
+
+impl Asked {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(String, bool), Questions>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Whether two members are a quorum of each set of voters.
+fn two_are_a_quorum(voters: &[BTreeSet<NodeId>], [one, other]: [NodeId; 2]) -> bool {
+    let few = |voters: &BTreeSet<NodeId>| voters.len() <= 3 || Mutant::QuestionIsQuorum.is_on();
+    one != other && voters.iter().all(|set| few(set) && set.contains(&one) && set.contains(&other))
 }
 
 /// The node, for calls of its peers. Weak: the service may outlive the node.
@@ -191,9 +210,9 @@ impl NodeHandler {
 }
 
 impl LeaderHandler for NodeHandler {
-    async fn read_index(&self, from: NodeId, question: Question<'_>) -> Result<(u64, u64), Error> {
+    async fn read_index(&self, from: NodeId, question: Question) -> Result<(u64, u64), Error> {
         let node = self.node()?;
-        let Question { by_lease, request_id, .. } = question;
+        let (by_lease, request_id) = (question.by_lease, &question.request_id);
         if !request_id.is_empty() {
             debug!(%request_id, by_lease, from, "a peer asks for a read index");
         }
@@ -219,5 +238,32 @@ impl LeaderHandler for NodeHandler {
     async fn lease_time(&self, lease: LeaseId, options: CallOptions) -> Result<(u64, Duration), Error> {
         let (node, call) = self.leading(options)?;
         node.ask_here(Ask::Tell, lease, &call).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn voters<const N: usize>(sets: [&[NodeId]; N]) -> [BTreeSet<NodeId>; N] {
+        sets.map(|set| set.iter().copied().collect())
+    }
+
+    #[test]
+    fn two_members_are_a_quorum_of_two_or_three_voters() {
+        for sets in [voters([&[1, 2]]), voters([&[1, 2, 3]])] {
+            assert!(two_are_a_quorum(&sets, [1, 2]));
+        }
+        assert!(two_are_a_quorum(&voters([&[1, 2, 3], &[1, 2, 4]]), [2, 1]), "of both");
+    }
+
+    #[test]
+    fn but_not_of_more_nor_with_one_who_does_not_vote() {
+        assert!(!two_are_a_quorum(&voters([&[1, 2, 3, 4]]), [1, 2]));
+        assert!(!two_are_a_quorum(&voters([&[1, 2, 3, 4, 5]]), [1, 2]));
+        assert!(!two_are_a_quorum(&voters([&[1, 2, 3], &[1, 2, 3, 4, 5]]), [1, 2]), "of one of two");
+        assert!(!two_are_a_quorum(&voters([&[1, 2, 3], &[1, 3, 4]]), [1, 2]), "a voter of one of two");
+        assert!(!two_are_a_quorum(&voters([&[1, 2, 3]]), [1, 4]), "a learner");
+        assert!(!two_are_a_quorum(&voters([&[1, 2, 3]]), [1, 1]), "itself");
     }
 }

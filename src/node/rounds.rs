@@ -1,4 +1,5 @@
-//! Quorum rounds, shared: all reads that wait when a round begins are answered by it.
+//! Rounds, shared: of heartbeats to a quorum, or of looks at a lease. All reads that wait when a round begins
+//! are answered by it.
 //!
 //! A read joins only a round that begins *after* the read arrived, since an earlier one may have been
 //! confirmed before a write which that read must see. While a round runs, arrivals gather for the next. A
@@ -31,8 +32,13 @@ pub struct Round {
 }
 
 /// Where reads join.
-#[derive(Clone, Default)]
 pub struct Rounds {
+    shared: Arc<Shared>,
+}
+
+/// The reads that have arrived. When this is dropped nobody is let in any more, and all who wait are told
+/// that the member stops.
+pub struct Arrivals {
     shared: Arc<Shared>,
 }
 
@@ -49,7 +55,8 @@ struct Next {
     closed: bool,
 }
 
-/// Those who wait for the same round. As many as there are reads under way: admission bounds them.
+/// Those who wait for the same round. As many as there are reads under way, which admission bounds, and peers
+/// who ask, each once at a time.
 #[derive(Default)]
 struct Readers {
     /// Of the first client's request among them; none: the member's own.
@@ -77,6 +84,12 @@ impl Shared {
 }
 
 impl Rounds {
+    /// Rounds, and who is to serve them.
+    pub fn new() -> (Rounds, Arrivals) {
+        let shared = Arc::<Shared>::default();
+        (Rounds { shared: shared.clone() }, Arrivals { shared })
+    }
+
     /// Waits for the outcome of a round that begins after this call. `request_id` is the client's; empty:
     /// there is none behind it.
     pub async fn join(&self, request_id: &str) -> Result<Round, Error> {
@@ -85,22 +98,23 @@ impl Rounds {
             if next.closed {
                 return Err(Error::ShuttingDown);
             }
+            if !request_id.is_empty() {
+                next.readers.request_id.get_or_init(|| request_id.to_owned());
+            }
             next.readers.clone()
         };
-        if !request_id.is_empty() {
-            readers.request_id.get_or_init(|| request_id.to_owned());
-        }
         self.shared.wanted.notify_one();
         readers.outcome().await
     }
+}
 
+impl Arrivals {
     /// Runs rounds for as long as reads may arrive; one at a time. `confirm` obtains a read index (term and
-    /// index), for a request id. When this is given up, all who wait are told that the member stops.
+    /// index), for a request id.
     pub async fn serve<F>(self, env: Env, confirm: impl Fn(String) -> F)
     where
         F: Future<Output = Result<(u64, u64), Error>>,
     {
-        let _closing = Closing(&self.shared);
         loop {
             self.shared.wanted.notified().await;
             // Whoever has come by now is let in first: a burst shares one round.
@@ -145,12 +159,9 @@ impl Drop for Ending {
     }
 }
 
-/// Lets nobody in any more.
-struct Closing<'a>(&'a Shared);
-
-impl Drop for Closing<'_> {
+impl Drop for Arrivals {
     fn drop(&mut self) {
-        let mut next = self.0.next();
+        let mut next = self.shared.next();
         next.closed = true;
         drop(Ending(mem::take(&mut next.readers)));
     }
@@ -182,10 +193,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_read_never_joins_a_round_that_began_before_it() {
         let quorum = Arc::new(Quorum { begun: AtomicU64::new(0), answers: Semaphore::new(0) });
-        let rounds = Rounds::default();
-        let at = quorum.clone();
-        tokio::spawn(rounds.clone().serve(Env::real(), move |_| confirm(at.clone())));
-        let join = |rounds: &Rounds| {
+        let (rounds, arrivals) = Rounds::new();
+        let (rounds, at) = (Arc::new(rounds), quorum.clone());
+        tokio::spawn(arrivals.serve(Env::real(), move |_| confirm(at.clone())));
+        let join = |rounds: &Arc<Rounds>| {
             let rounds = rounds.clone();
             tokio::spawn(async move { rounds.join("").await.map(|round| round.index) })
         };
@@ -205,10 +216,10 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_round_carries_the_id_of_the_first_client_in_it() {
-        let rounds = Rounds::default();
+        let (rounds, arrivals) = Rounds::new();
         let (named, mut names) = mpsc::channel(1);
         let joined = async { tokio::join!(rounds.join(""), rounds.join("a"), rounds.join("b")) };
-        let serving = rounds.clone().serve(Env::real(), |name| {
+        let serving = arrivals.serve(Env::real(), |name| {
             named.try_send(name).expect("one round");
             std::future::ready(Ok((1, 1)))
         });
@@ -222,8 +233,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn whoever_waits_when_it_ends_or_comes_later_is_told() {
-        let rounds = Rounds::default();
-        let serving = tokio::spawn(rounds.clone().serve(Env::real(), |_| std::future::pending()));
+        let (rounds, arrivals) = Rounds::new();
+        let rounds = Arc::new(rounds);
+        let serving = tokio::spawn(arrivals.serve(Env::real(), |_| std::future::pending()));
         let join = || {
             let rounds = rounds.clone();
             tokio::spawn(async move { rounds.join("").await })
@@ -240,13 +252,20 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_a_server_that_never_ran() {
+        let (rounds, arrivals) = Rounds::new();
+        drop(arrivals.serve(Env::real(), |_| std::future::pending()));
+        assert_eq!(rounds.join("").await, Err(Error::ShuttingDown));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn nobody_is_asked_for_a_read_that_was_given_up() {
         let quorum = Arc::new(Quorum { begun: AtomicU64::new(0), answers: Semaphore::new(9) });
-        let (rounds, at) = (Rounds::default(), quorum.clone());
+        let ((rounds, arrivals), at) = (Rounds::new(), quorum.clone());
         let mut given_up = Box::pin(rounds.join(""));
         assert!(futures::poll!(&mut given_up).is_pending());
         drop(given_up);
-        tokio::spawn(rounds.clone().serve(Env::real(), move |_| confirm(at.clone())));
+        tokio::spawn(arrivals.serve(Env::real(), move |_| confirm(at.clone())));
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         assert_eq!(quorum.begun.load(Ordering::SeqCst), 0);
         assert_eq!(rounds.join("").await.map(|round| round.index), Ok(1), "control: one who waits");

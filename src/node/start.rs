@@ -22,9 +22,9 @@ use super::{
     founding::Founding,
     identity::DataDir,
     lease::SuspensionGuard,
-    peers::NodeHandler,
+    peers::{Asked, NodeHandler},
     recover::{Ground, recover},
-    rounds::Rounds,
+    rounds::{Arrivals, Rounds},
     stores::{Disks, Stores},
 };
 use crate::{
@@ -132,6 +132,7 @@ impl Starting {
         // Written down before Raft can promise anything.
         let guard = self.vote_guard(pristine, self.founding.promise()?);
         let raft = self.begin_raft(guard, network, (log.clone(), applier)).await?;
+        let ((rounds, arrivals), (lease_rounds, lease_arrivals)) = (Rounds::new(), Rounds::new());
         let suspension = SuspensionGuard::new(self.config.promise(), self.env.clock().suspended());
         let free = self.dir.free_bytes().unwrap_or(u64::MAX);
         let inner = Arc::new(Inner {
@@ -155,8 +156,9 @@ impl Starting {
             log,
             snapshots: ground.snapshots,
             links,
-            rounds: Rounds::default(),
-            lease_rounds: Rounds::default(),
+            rounds,
+            lease_rounds,
+            asked: Asked::default(),
             promises,
             suspension,
             progress,
@@ -167,7 +169,7 @@ impl Starting {
         });
         inner.open_to_peers(side, guard);
         inner.begin(&self.founding).await?;
-        inner.spawn_tasks(self.founding, guard);
+        inner.spawn_tasks([arrivals, lease_arrivals], self.founding, guard);
         info!(id = inner.config.id, cluster_id, "member has started");
         Ok(Node { inner })
     }
@@ -259,14 +261,15 @@ impl Inner {
         }
     }
 
-    fn spawn_tasks(self: &Arc<Self>, founding: Arc<Founding>, guard: Duration) {
-        for (rounds, by_lease) in [(&self.rounds, false), (&self.lease_rounds, true)] {
+    /// `arrivals`: for rounds of heartbeats, and for looks at the lease.
+    fn spawn_tasks(self: &Arc<Self>, arrivals: [Arrivals; 2], founding: Arc<Founding>, guard: Duration) {
+        for (arrivals, by_lease) in arrivals.into_iter().zip([false, true]) {
             let node = self.clone();
             let confirm = move |request_id: String| {
                 let node = node.clone();
                 async move { node.read_index(by_lease, &request_id).await }
             };
-            self.spawn(rounds.clone().serve(self.env.clone(), confirm));
+            self.spawn(arrivals.serve(self.env.clone(), confirm));
         }
         self.spawn(hold_elections(self.clone(), founding.clone(), guard));
         self.spawn(note_beginning(self.clone(), founding));

@@ -18,7 +18,7 @@ mod ports;
 use super::*;
 use crate::{
     config::MemberAddr,
-    raft::types::Peer,
+    raft::{links::Question, types::Peer},
     types::{KeyRange, Level, Scan},
 };
 
@@ -412,5 +412,33 @@ async fn a_leader_hands_over_and_stays() {
     let next = leader.transfer_leadership().await.expect("another leads");
     assert_ne!(next, leader.id());
     fill(&leader, 1).await;
+    drop(cluster.dir);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_that_acknowledges_is_answered_without_a_round() {
+    let cluster = Cluster::start(3, |config| {
+        config.election_timeout_min = Duration::from_secs(8);
+        config.election_timeout_max = Duration::from_secs(10);
+    })
+    .await;
+    let (leader, others) = cluster.roles().await;
+    let written = leader.put(put("k"), within(SOON)).await.expect("a write").write.log_index;
+    // From here on a round would not be answered, and nobody else is elected either.
+    for gone in &others {
+        gone.inner.raft.shutdown().await.expect("raft ends");
+        gone.inner.stop.cancel();
+    }
+    let (node, term, follower) = (&leader.inner, leader.inner.term(), others[0].id());
+    let ask = async |from, follows_in| {
+        let question = Question { by_lease: false, follows_in, request_id: String::new() };
+        tokio::time::timeout(Duration::from_millis(200), node.index_for(from, question)).await
+    };
+    let (in_term, index) = ask(follower, term).await.expect("at once").expect("it leads");
+    assert!(in_term == term && index >= written, "{index} of {in_term}, not {written} of {term}");
+    for (from, follows_in) in [(follower, 0), (follower, term + 1), (leader.id(), term), (99, term)] {
+        let answer = ask(from, follows_in).await;
+        assert!(!matches!(answer, Ok(Ok(_))), "{from} in {follows_in}: {answer:?}");
+    }
     drop(cluster.dir);
 }

@@ -12,6 +12,7 @@ use tonic::{Request, transport::Channel};
 use super::{
     codec,
     envelope::{Envelope, with_request_id},
+    exchange::Exchange,
     types::Peer,
 };
 use crate::{
@@ -49,16 +50,33 @@ pub struct Link {
 }
 
 /// A question for a read index.
-#[derive(Clone, Copy, Debug)]
-pub struct Question<'a> {
+#[derive(Clone, Debug)]
+pub struct Question {
     /// The leader's lease is proof enough.
     pub by_lease: bool,
     /// The term in which the asker has voted for the leader that it asks, and in no later one; 0: it has not.
     /// With it, the question itself acknowledges the leader.
     pub follows_in: u64,
     /// Names the client's read behind it; empty: there is none.
-    pub request_id: &'a str,
+    pub request_id: String,
 }
+
+impl From<Question> for pb::ReadIndexRequest {
+    fn from(question: Question) -> Self {
+        let Question { by_lease: lease, follows_in, request_id } = question;
+        pb::ReadIndexRequest { lease, follows_in, request_id }
+    }
+}
+
+impl From<pb::ReadIndexRequest> for Question {
+    fn from(question: pb::ReadIndexRequest) -> Self {
+        let pb::ReadIndexRequest { lease: by_lease, follows_in, request_id } = question;
+        Question { by_lease, follows_in, request_id }
+    }
+}
+
+/// Questions for read indexes, and their answers.
+pub type Questions = Exchange<pb::ReadIndexRequest, pb::ReadIndexReply>;
 
 /// Who a member says it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -126,20 +144,11 @@ impl Link {
     }
 
     /// Asks the leader for a read index: term and index.
-    pub async fn read_index(
-        &mut self,
-        question: Question<'_>,
-        timeout: Duration,
-    ) -> Result<(u64, u64), Error> {
-        let Question { by_lease: lease, follows_in, request_id } = question;
-        let message = pb::ReadIndexRequest { lease, follows_in };
-        let request = with_request_id(self.request(message, timeout), request_id);
-        let reply = self
-            .client
-            .read_index(request)
-            .await
-            .map_err(|status| self.failed(&status, RequestKind::Read))?;
-        Ok((reply.get_ref().term, reply.get_ref().index))
+    pub async fn read_index(&self, through: &mut Questions, question: Question) -> Result<(u64, u64), Error> {
+        let open = async |questions| self.client.clone().read_index(self.stream(questions)).await;
+        let reply = through.send(question.into(), open).await;
+        let reply = reply.map_err(|status| self.failed(&status, RequestKind::Read))?;
+        Ok((reply.term, reply.index))
     }
 
     /// Has the leader propose an encoded command.

@@ -1,9 +1,9 @@
 //! Consensus: the adapters between openraft and the layers below it. With `node`, the only place that names
 //! openraft.
 
-mod appends;
 pub mod codec;
 pub mod envelope;
+mod exchange;
 pub mod instant;
 pub mod links;
 pub mod log_store;

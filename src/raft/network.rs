@@ -1,7 +1,7 @@
 //! The sending side of Raft: openraft's network over the peer protocol.
 //!
 //! Absent on purpose: retries, which openraft does, and several appends under way to one follower: they are
-//! sequential and batched, on a stream (`appends`).
+//! sequential and batched, on a stream (`exchange`).
 
 use std::{
     fs::File,
@@ -32,8 +32,8 @@ use tonic::{Code, Status};
 use tracing::warn;
 
 use super::{
-    appends::Appends,
     codec::{self, CodecError},
+    exchange::Exchange,
     links::{Link, Links},
     promises::Promises,
     snapshots::{SnapshotFile, SnapshotStore},
@@ -75,7 +75,7 @@ impl RaftNetworkFactory<TypeConfig> for Network {
     async fn new_client(&mut self, target: NodeId, peer: &Peer) -> PeerNetwork {
         let link = self.links.to(target, &peer.peer_addr);
         let (snapshots, promises) = (self.snapshots.clone(), self.promises.clone());
-        let (appends, append_timeout) = (Appends::default(), self.append_timeout);
+        let (appends, append_timeout) = (Exchange::default(), self.append_timeout);
         PeerNetwork { me: self.me, target, link, appends, append_timeout, snapshots, promises }
     }
 }
@@ -85,7 +85,7 @@ pub struct PeerNetwork {
     me: NodeId,
     target: NodeId,
     link: Result<Link, String>,
-    appends: Appends,
+    appends: Exchange<pb::AppendRequest, pb::AppendReply>,
     append_timeout: Duration,
     snapshots: Arc<SnapshotStore>,
     promises: Arc<Promises>,
@@ -153,8 +153,8 @@ impl RaftNetworkV2<TypeConfig> for PeerNetwork {
         let (link, sent, limit) = (self.link()?, Instant::now(), option.hard_ttl().max(self.append_timeout));
         // Taken out, since `within` borrows the rest; what is given up takes the stream with it (`exchange`).
         let mut appends = mem::take(&mut self.appends);
-        let answer = self.within(RPCTypes::AppendEntries, limit, appends.exchange(&link, rpc.into()));
-        let reply = answer.await?;
+        let open = async |requests| link.client.clone().append(link.stream(requests)).await;
+        let reply = self.within(RPCTypes::AppendEntries, limit, appends.send(rpc.into(), open)).await?;
         self.appends = appends;
         self.promised(reply.promise_ms, sent);
         codec::append_reply(reply).map_err(garbled)

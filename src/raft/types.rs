@@ -101,7 +101,7 @@ impl Proposal {
 
     /// Bytes of the encoded form.
     pub fn size(&self) -> usize {
-        self.record.len()
+        self.record.len() - 1
     }
 
     /// The decoded form: what is applied.

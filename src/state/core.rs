@@ -69,6 +69,15 @@ impl Published {
     }
 }
 
+/// What a key was.
+pub(super) struct Sight {
+    pub entry: Entry,
+    /// If it was at hand.
+    record: Option<Record>,
+    /// No later change was known.
+    newest: bool,
+}
+
 /// One state: it lives until a snapshot from elsewhere replaces it and the last reader has let go of it.
 pub(super) struct Core {
     pub engine: Arc<dyn Engine>,
@@ -133,25 +142,31 @@ impl Core {
         Ok((revision, view))
     }
 
-    /// What a key was at a revision, unless it did not exist then; with its record, if that is at hand.
-    pub fn find(&self, key: &[u8], revision: Revision) -> Result<Option<(Entry, Option<Record>)>, ReadError> {
+    /// What a key was at a revision, unless it did not exist then.
+    pub fn find(&self, key: &[u8], revision: Revision) -> Result<Option<Sight>, ReadError> {
         let published = self.read();
         published.check_readable(revision)?;
         if let Some(newest) = published.recent.get(key).filter(|newest| newest.entry.main <= revision) {
-            return Ok(Some((newest.entry, Some(newest.clone()))));
+            return Ok(Some(Sight { entry: newest.entry, record: Some(newest.clone()), newest: true }));
         }
-        Ok(published.index.at(key, revision).map(|entry| (entry, None)))
+        let newest = revision == published.head.revision;
+        Ok(published.index.at(key, revision).map(|entry| Sight { entry, record: None, newest }))
     }
 
-    /// A record that was visible at `revision`, from the engine; it is among the recent ones then, if it is
-    /// the newest of its key still.
-    pub fn record_to_keep(&self, id: RecordId, revision: Revision) -> Result<Record, ReadError> {
-        let record = self.stored(&mut Records::new(&*self.engine), id, revision)?;
-        if let Some(copy) = Recent::copy(&record) {
-            let mut published = self.write();
-            if let Some(place) = published.index.place_of(&record.key, id) {
-                published.recent.set(&record.key, Some(copy), place);
-            }
+    /// The record of what was found at `revision`. If it is the newest of its key it is among the recent ones
+    /// then, unless somebody else is at work on the state: a read need not wait for that.
+    pub fn record_of(&self, sight: Sight, revision: Revision) -> Result<Record, ReadError> {
+        let Sight { entry, record, newest } = sight;
+        if let Some(record) = record {
+            return Ok(record);
+        }
+        let record = self.stored(&mut Records::new(&*self.engine), entry.id(), revision)?;
+        if newest
+            && let Some(copy) = Recent::copy(&record)
+            && let Ok(mut published) = self.published.try_write()
+            && let Some(place) = published.index.place_of(&record.key, entry.id())
+        {
+            published.recent.set(&record.key, Some(copy), place);
         }
         Ok(record)
     }

@@ -4,7 +4,8 @@
 //! a put need no record. A key with one change, the usual case, costs about 64 bytes and the key itself.
 //!
 //! The histories lie beside the tree of keys: of all that a put does here, the walk down the tree waits
-//! longest for memory, and whoever knows where a history lies comes without one ([`Hint`]).
+//! longest for memory, and whoever knows where a history lies comes without one ([`Hint`]). The place of a
+//! key that is forgotten is kept for the next one: as many as there ever were keys at once, 40 bytes each.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -239,13 +239,12 @@ fn select(core: &Core, range: &Range, revision: Revision, room: Room) -> Result<
 
 /// The same for one key: most reads.
 fn select_one(core: &Core, range: &Range, key: &Bytes, revision: Revision) -> Result<RangeResult, ReadError> {
-    let found = core.find(key, revision)?.filter(|(entry, _)| range::matches(range, entry));
-    let Some((entry, record)) = found else { return Ok(RangeResult::default()) };
-    let kvs = match record {
-        _ if range.count_only => Vec::new(),
-        _ if range.keys_only => vec![entry.with(key.clone(), Bytes::new())],
-        Some(record) => vec![record.into_pair()],
-        None => vec![core.record_to_keep(entry.id(), revision)?.into_pair()],
+    let found = core.find(key, revision)?.filter(|found| range::matches(range, &found.entry));
+    let Some(found) = found else { return Ok(RangeResult::default()) };
+    let kvs = match () {
+        () if range.count_only => Vec::new(),
+        () if range.keys_only => vec![found.entry.with(key.clone(), Bytes::new())],
+        () => vec![core.record_of(found, revision)?.into_pair()],
     };
     Ok(RangeResult { kvs, count: 1, more: false })
 }

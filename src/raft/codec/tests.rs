@@ -106,7 +106,28 @@ fn golden_commands_decode_for_ever() {
             golden.trim(),
             "{name}: same bytes everywhere"
         );
+        let payload = [&[COMMAND], &from_hex(&golden)[..]].concat().into();
+        let entry = from_record(Record { at: Position { term: 3, index: 9 }, payload }).unwrap();
+        assert!(matches!(entry.payload, EntryPayload::Normal(stored) if **stored.command() == expected));
     }
+}
+
+/// Before a command lay in the log by itself, it lay inside an entry.
+#[test]
+fn commands_inside_an_entry_are_read_too() {
+    let entry = &entries()[1];
+    let payload = pb::Entry::from(entry).encode_to_vec().into();
+    assert_eq!(from_record(Record { at: entry.log_id.into(), payload }).unwrap(), *entry);
+}
+
+#[test]
+fn a_record_that_holds_no_entry_is_an_error() {
+    let error = |payload: &'static [u8]| {
+        from_record(Record { at: Position::default(), payload: payload.into() }).unwrap_err()
+    };
+    assert_eq!(error(&[]), CodecError::Missing("Entry.id"));
+    assert_eq!(error(&[COMMAND]), CodecError::Newer("command"));
+    assert!(matches!(error(&[COMMAND, 0xff]), CodecError::Malformed { what: "Command", .. }));
 }
 
 #[test]

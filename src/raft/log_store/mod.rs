@@ -41,7 +41,7 @@ use crate::{
 
 /// Bytes of entries that one read returns: so much goes to a peer in one message, and is applied from disk at
 /// once.
-pub const READ_BYTES_MAX: usize = 256 << 10;
+pub const READ_BYTES_MAX: usize = 1 << 20;
 
 /// The log as openraft wants it. Clones share it: one writes (openraft's core), the others read.
 #[derive(Clone)]

@@ -57,7 +57,7 @@ pub trait LeaderHandler: Send + Sync + 'static {
     fn read_index(
         &self,
         from: NodeId,
-        question: Question<'_>,
+        question: Question,
     ) -> impl Future<Output = Result<(u64, u64), Error>> + Send;
 
     /// Proposes an encoded command that a follower forwarded; never forwards it again.
@@ -121,7 +121,7 @@ pub struct PeerService<F, L> {
     pub side: Arc<OnceLock<RaftSide<L>>>,
     /// Speaks up about calls that are not for this member.
     pub strangers: Strangers,
-    /// The end of it, and of the streams of appends, which have none of their own.
+    /// The end of it, and of the streams of appends and questions, which have none of their own.
     pub stop: CancellationToken,
 }
 
@@ -221,6 +221,18 @@ async fn append<L>(
     Ok(pb::AppendReply { promise_ms: side.promise_ms(), ..response.into() })
 }
 
+async fn read_index<L: LeaderHandler>(
+    side: Arc<OnceLock<RaftSide<L>>>,
+    from: NodeId,
+    question: pb::ReadIndexRequest,
+) -> Result<pb::ReadIndexReply, Status> {
+    let side = side.get().ok_or_else(|| refuse(Error::NotReady("it is starting".to_owned())))?;
+    let (by_lease, id) = (question.lease, question.request_id.clone());
+    let index = side.leader.read_index(from, question.into()).await;
+    let (term, index) = index.map_err(|error| to_status(&error, &id))?;
+    Ok(pb::ReadIndexReply { term, index, by_lease })
+}
+
 /// The name of a client's request behind a call, and the options that carry it on.
 fn named<T>(request: &Request<T>) -> (String, CallOptions) {
     let id = request_id(request.metadata());
@@ -245,6 +257,7 @@ fn fatal(error: impl std::fmt::Display) -> Status {
 #[tonic::async_trait]
 impl<F: FoundingHandler, L: LeaderHandler> peer_server::Peer for PeerService<F, L> {
     type AppendStream = BoxStream<'static, Result<pb::AppendReply, Status>>;
+    type ReadIndexStream = BoxStream<'static, Result<pb::ReadIndexReply, Status>>;
 
     /// One after the other, as the leader sends them. The first that fails ends the stream.
     async fn append(
@@ -293,14 +306,12 @@ impl<F: FoundingHandler, L: LeaderHandler> peer_server::Peer for PeerService<F, 
 
     async fn read_index(
         &self,
-        request: Request<pb::ReadIndexRequest>,
-    ) -> Result<Response<pb::ReadIndexReply>, Status> {
-        let (from, side) = self.admit_from(&request)?;
-        let id = request_id(request.metadata());
-        let pb::ReadIndexRequest { lease: by_lease, follows_in } = *request.get_ref();
-        let index = side.leader.read_index(from, Question { by_lease, follows_in, request_id: &id }).await;
-        let (term, index) = index.map_err(|error| to_status(&error, &id))?;
-        Ok(Response::new(pb::ReadIndexReply { term, index, by_lease }))
+        request: Request<Streaming<pb::ReadIndexRequest>>,
+    ) -> Result<Response<Self::ReadIndexStream>, Status> {
+        let (from, _) = self.admit_from(&request)?;
+        let (questions, side) = (request.into_inner(), self.side.clone());
+        let answers = questions.and_then(move |question| read_index(side.clone(), from, question));
+        Ok(Response::new(answers.take_until(self.stop.clone().cancelled_owned()).boxed()))
     }
 
     async fn propose(

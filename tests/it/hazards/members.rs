@@ -216,10 +216,12 @@ impl Peer for Recorder {
         silent()
     }
 
+    type ReadIndexStream = stream::Empty<Result<pb::ReadIndexReply, Status>>;
+
     async fn read_index(
         &self,
-        _: Request<pb::ReadIndexRequest>,
-    ) -> Result<Response<pb::ReadIndexReply>, Status> {
+        _: Request<Streaming<pb::ReadIndexRequest>>,
+    ) -> Result<Response<Self::ReadIndexStream>, Status> {
         silent()
     }
 

@@ -137,7 +137,7 @@ impl FoundingHandler for Nobody {
 }
 
 impl LeaderHandler for Nobody {
-    async fn read_index(&self, _from: u64, _question: Question<'_>) -> Result<(u64, u64), Error> {
+    async fn read_index(&self, _from: u64, _question: Question) -> Result<(u64, u64), Error> {
         Err(Error::NoLeader)
     }
 
