@@ -121,7 +121,7 @@ impl Default for Config {
             default_timeout: Duration::from_secs(5),
             timeout_max: Duration::from_secs(60),
             shutdown_timeout: Duration::from_secs(5),
-            snapshot_log_bytes: 256 << 20,
+            snapshot_log_bytes: 64 << 20,
             log_entries_kept: 10_000,
             entry_cache_bytes: 16 << 20,
             engine_cache_bytes: 64 << 20,

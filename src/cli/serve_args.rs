@@ -136,7 +136,7 @@ struct TimingFlags {
 #[derive(Debug, Default, Args, Serialize)]
 #[command(next_help_heading = "Storage")]
 struct StorageFlags {
-    /// Take a snapshot when the log has grown by so many bytes. Default: 256 MiB.
+    /// Take a snapshot when the log has grown by so many bytes. Default: 64 MiB.
     #[arg(long, env = "QUORATE_SNAPSHOT_LOG_BYTES", value_parser = byte_size::<u64>, value_name = "SIZE")]
     #[serde(skip_serializing_if = "Option::is_none")]
     snapshot_log_bytes: Option<u64>,

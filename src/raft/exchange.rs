@@ -30,8 +30,8 @@ impl<Q: Clone, A> Exchange<Q, A> {
     /// Where this is given up before it ends, the stream goes with it: no later request can get the answer.
     ///
     /// A stream that breaks may have been broken for long (the member restarted): the request is sent once
-    /// more on a new one. So it must be one that does no harm when it arrives twice. A refusal as invalid
-    /// is an answer.
+    /// more on a new one. So it must be one that does no harm when it arrives twice. A refusal is an
+    /// answer: one that says why in its details, as ours do, or that the request is garbled.
     ///
     /// # Errors
     /// The member cannot be reached, or refuses; the stream has ended then.
@@ -45,7 +45,7 @@ impl<Q: Clone, A> Exchange<Q, A> {
     {
         if let Some(open) = self.open.take() {
             match self.through(open, request.clone()).await {
-                Err(status) if status.code() != Code::InvalidArgument => {}
+                Err(status) if status.code() != Code::InvalidArgument && status.details().is_empty() => {}
                 answered => return answered,
             }
         }

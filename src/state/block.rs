@@ -130,6 +130,21 @@ impl Block {
         self.bytes.len()
     }
 
+    /// It as it lies in the engine.
+    pub fn packed(&self) -> PackedBlock {
+        (self.name, self.bytes.clone())
+    }
+
+    /// How many records it holds, and the id of the last one.
+    pub fn extent(&self) -> Result<(u64, RecordId), Corruption> {
+        let (mut count, mut last) = (0, self.name);
+        self.visit(|raw| {
+            (count, last) = (count + 1, raw.entry.id());
+            true
+        })?;
+        Ok((count, last))
+    }
+
     /// All records, in order.
     pub fn records(&self) -> Result<Vec<Record>, Corruption> {
         let mut records = Vec::new();

@@ -9,6 +9,7 @@ mod bench;
 mod config;
 mod embedded;
 mod members;
+mod questions;
 mod restart;
 mod snapshots;
 mod standing;

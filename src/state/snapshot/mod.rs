@@ -102,11 +102,12 @@ impl From<EngineError> for SnapshotError {
     }
 }
 
-fn frame_checksum(kind: u8, length: u32, body: &[u8]) -> u32 {
+/// Of a frame whose body is in two parts.
+fn frame_checksum(kind: u8, length: u32, parts: [&[u8]; 2]) -> u32 {
     let mut hasher = crc32fast::Hasher::new();
     hasher.update(&[kind]);
     hasher.update(&length.to_le_bytes());
-    hasher.update(body);
+    parts.iter().for_each(|part| hasher.update(part));
     hasher.finalize()
 }
 

@@ -200,7 +200,7 @@ impl<R: Read> SnapshotReader<R> {
             return Err(self.damaged("a frame that is too long"));
         }
         let body = self.take(length as usize)?;
-        if frame_checksum(kind, length, &body) != expected {
+        if frame_checksum(kind, length, [&body, &[]]) != expected {
             return Err(self.damaged("wrong checksum"));
         }
         self.frames += 1;

@@ -12,7 +12,7 @@ use super::{
     SNAPSHOT_BLOCK_BYTES, SnapshotError, SnapshotHeader, frame_checksum,
 };
 use crate::state::{
-    block::{self, PackedBlock, Packer, RecordId},
+    block::{self, BLOCK_BYTES, Block, PackedBlock, Packer, RecordId},
     codec::{put_bytes, put_varint},
     core::{Core, put_position},
     leases::Leases,
@@ -55,17 +55,37 @@ impl PinnedSnapshot {
         let mut packer = Packer::new(SNAPSHOT_BLOCK_BYTES);
         let end = RecordId { main: self.header.revision.saturating_add(1), sub: 0 }.key().encode();
         for block in block::scan(&*self.core.engine, RecordId::default(), &end) {
-            for record in block?.records()? {
-                if record.entry.main <= self.header.revision {
-                    frames.records += 1;
-                    packer.push(&record);
-                }
-            }
-            packer.take_full().iter().try_for_each(|block| frames.put_block(block))?;
+            self.take(block?, &mut packer, &mut frames)?;
         }
         packer.finish().iter().try_for_each(|block| frames.put_block(block))?;
         self.write_leases(&mut frames)?;
         Ok(frames.end()?)
+    }
+
+    /// A full block goes in as it is, the records of others are packed anew.
+    fn take(
+        &self,
+        block: Block,
+        packer: &mut Packer,
+        frames: &mut Frames<impl Write>,
+    ) -> Result<(), SnapshotError> {
+        let (count, last) = block.extent()?;
+        let whole = block.size() >= BLOCK_BYTES / 2 && last.main <= self.header.revision;
+        if whole {
+            packer.close();
+            frames.records += count;
+        } else {
+            let records = block.records()?.into_iter();
+            for record in records.filter(|record| record.entry.main <= self.header.revision) {
+                frames.records += 1;
+                packer.push(&record);
+            }
+        }
+        packer.take_full().iter().try_for_each(|packed| frames.put_block(packed))?;
+        if whole {
+            frames.put_block(&block.packed())?;
+        }
+        Ok(())
     }
 
     fn write_leases(&self, frames: &mut Frames<impl Write>) -> io::Result<()> {
@@ -121,22 +141,27 @@ impl<W: Write> Frames<W> {
     }
 
     fn put(&mut self, kind: u8, body: &[u8]) -> io::Result<()> {
-        let length = u32::try_from(body.len()).map_err(|_| io::Error::other("frame too long"))?;
+        self.put_parts(kind, [body, &[]])
+    }
+
+    /// A frame whose body is in two parts.
+    fn put_parts(&mut self, kind: u8, parts: [&[u8]; 2]) -> io::Result<()> {
+        let length = parts.iter().map(|part| part.len()).sum::<usize>();
+        let length = u32::try_from(length).map_err(|_| io::Error::other("frame too long"))?;
         let mut head = [0; FRAME_HEAD_BYTES];
         head[0] = kind;
         head[1..5].copy_from_slice(&length.to_le_bytes());
-        head[5..].copy_from_slice(&frame_checksum(kind, length, body).to_le_bytes());
+        head[5..].copy_from_slice(&frame_checksum(kind, length, parts).to_le_bytes());
         self.frames += 1;
         self.write(&head)?;
-        self.write(body)
+        parts.iter().try_for_each(|part| self.write(part))
     }
 
     fn put_block(&mut self, (name, block): &PackedBlock) -> io::Result<()> {
-        let mut body = Vec::with_capacity(BLOCK_NAME_BYTES + block.len());
-        body.extend_from_slice(&name.main.to_be_bytes());
-        body.extend_from_slice(&name.sub.to_be_bytes());
-        body.extend_from_slice(block);
-        self.put(KIND_RECORDS, &body)
+        let mut head = [0; BLOCK_NAME_BYTES];
+        head[..8].copy_from_slice(&name.main.to_be_bytes());
+        head[8..].copy_from_slice(&name.sub.to_be_bytes());
+        self.put_parts(KIND_RECORDS, [&head, block])
     }
 
     fn end(mut self) -> io::Result<u64> {

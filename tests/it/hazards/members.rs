@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::stream;
+use futures::stream::{self, BoxStream};
 use quorate::{
     Config, Error, Node,
     config::MemberAddr,
@@ -23,7 +23,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 use tonic::{Code, Request, Response, Status, Streaming};
 
-use super::snapshots::PeerCaller;
+use super::{questions::Asked, snapshots::PeerCaller};
 use crate::support::{SOON, eventually, ports};
 
 /// Members of one cluster, in this process.
@@ -166,10 +166,11 @@ async fn h2_who_has_promised_nothing_is_not_held() {
     single.put(1, "k").await.expect("nobody else could hold a lease");
 }
 
-/// A peer that notes the first campaign it hears of, and answers nothing.
+/// A peer that notes the first campaign it hears of, and answers nothing but questions for read indexes.
 #[derive(Default)]
 pub struct Recorder {
-    campaign: watch::Sender<Option<Instant>>,
+    pub campaign: watch::Sender<Option<Instant>>,
+    pub asked: Asked,
 }
 
 impl Recorder {
@@ -216,13 +217,13 @@ impl Peer for Recorder {
         silent()
     }
 
-    type ReadIndexStream = stream::Empty<Result<pb::ReadIndexReply, Status>>;
+    type ReadIndexStream = BoxStream<'static, Result<pb::ReadIndexReply, Status>>;
 
     async fn read_index(
         &self,
-        _: Request<Streaming<pb::ReadIndexRequest>>,
+        request: Request<Streaming<pb::ReadIndexRequest>>,
     ) -> Result<Response<Self::ReadIndexStream>, Status> {
-        silent()
+        Ok(Response::new(self.asked.answer(request.into_inner())))
     }
 
     async fn propose(&self, _: Request<pb::ProposeRequest>) -> Result<Response<pb::ProposeReply>, Status> {
@@ -257,7 +258,8 @@ async fn h2_a_restarted_voter_does_not_campaign_while_it_is_held() {
     let mut members = Members::start(|_| ()).await;
     members.stop_all().await;
     let (campaign, mut heard) = watch::channel(None);
-    let service = tonic::transport::Server::builder().add_service(PeerServer::new(Recorder { campaign }));
+    let recorder = Recorder { campaign, ..Recorder::default() };
+    let service = tonic::transport::Server::builder().add_service(PeerServer::new(recorder));
     let addr = members.config(2).members[&2].peer.parse().expect("an address");
     let serving = tokio::spawn(service.serve(addr));
 
