@@ -34,9 +34,11 @@ const COMPACT: Duration = Duration::from_millis(200);
 const COMPACT_PAUSE: Duration = Duration::from_millis(2);
 /// Between two steps otherwise, as a multiple of what the step took: nobody waits for this, but reads and
 /// writes share the processor with it.
-const COMPACT_REST: u32 = 3;
-/// Bytes of blocks looked at in one step.
-const COMPACT_STEP_BYTES: usize = 128 << 10;
+const COMPACT_REST: u32 = 4;
+/// Bytes of blocks looked at in one step: about a millisecond.
+const COMPACT_STEP_BYTES: usize = 32 << 10;
+/// And where another compaction waits: as much must be forgotten as is written.
+const COMPACT_LATE_BYTES: usize = 256 << 10;
 
 impl Inner {
     /// Starts the background tasks.
@@ -183,14 +185,21 @@ async fn checkpoint(node: Arc<Inner>) {
 
 /// Drops what compactions made superfluous, in steps.
 async fn compact(node: Arc<Inner>) {
+    let mut bytes = COMPACT_STEP_BYTES;
     loop {
         let (compactor, began) = (node.compactor.clone(), Instant::now());
-        match blocking(move || compactor.step(COMPACT_STEP_BYTES)).await {
-            Ok(Ok(Step::More)) => sleep((began.elapsed() * COMPACT_REST).clamp(COMPACT_PAUSE, COMPACT)).await,
-            Ok(Ok(Step::Late)) => sleep(COMPACT_PAUSE).await,
-            Ok(Ok(Step::Idle | Step::Paused)) => sleep(COMPACT).await,
+        let step = match blocking(move || compactor.step(bytes)).await {
+            Ok(Ok(step)) => step,
             Ok(Err(error)) => return node.fail(error.to_string()),
             Err(panic) => return node.fail(panic.to_string()),
-        }
+        };
+        let rest = (began.elapsed() * COMPACT_REST).clamp(COMPACT_PAUSE, COMPACT);
+        let (next_bytes, pause) = match step {
+            Step::More => (COMPACT_STEP_BYTES, rest),
+            Step::Late => (COMPACT_LATE_BYTES, COMPACT_PAUSE),
+            Step::Idle | Step::Paused => (COMPACT_STEP_BYTES, COMPACT),
+        };
+        bytes = next_bytes;
+        sleep(pause).await;
     }
 }
