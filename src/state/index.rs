@@ -166,11 +166,10 @@ impl Index {
         place
     }
 
-    /// Where the history of a key is, if `newest` is its newest change and no tombstone.
+    /// Where the history of a key is, if `newest` is its newest change.
     pub fn place_of(&self, key: &[u8], newest: RecordId) -> Option<Place> {
         let place = *self.keys.get(key)?;
-        let found = self.histories.get(place)?.newest()?;
-        (!found.tombstone && found.id() == newest).then_some(place)
+        self.is_good(&Hint { place, newest }).then_some(place)
     }
 
     fn is_good(&self, hint: &Hint) -> bool {

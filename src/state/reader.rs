@@ -241,10 +241,12 @@ fn select(core: &Core, range: &Range, revision: Revision, room: Room) -> Result<
 fn select_one(core: &Core, range: &Range, key: &Bytes, revision: Revision) -> Result<RangeResult, ReadError> {
     let found = core.find(key, revision)?.filter(|found| range::matches(range, &found.entry));
     let Some(found) = found else { return Ok(RangeResult::default()) };
-    let kvs = match () {
-        () if range.count_only => Vec::new(),
-        () if range.keys_only => vec![found.entry.with(key.clone(), Bytes::new())],
-        () => vec![core.record_of(found, revision)?.into_pair()],
+    let kvs = if range.count_only {
+        Vec::new()
+    } else if range.keys_only {
+        vec![found.entry.with(key.clone(), Bytes::new())]
+    } else {
+        vec![core.record_of(found, revision)?.into_pair()]
     };
     Ok(RangeResult { kvs, count: 1, more: false })
 }

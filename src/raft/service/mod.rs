@@ -191,8 +191,7 @@ impl<F: FoundingHandler, L: LeaderHandler> PeerService<F, L> {
             ));
             return Err(self.strangers.refuse(self.env.now(), Some(envelope), error));
         }
-        let side = self.side.get().ok_or_else(|| refuse(Error::NotReady("it is starting".to_owned())))?;
-        Ok((envelope.from, side))
+        Ok((envelope.from, running(&self.side)?))
     }
 
     /// A restarted voter has forgotten the lease that it promised: for one lease it votes for nobody, unless
@@ -208,11 +207,16 @@ impl<F: FoundingHandler, L: LeaderHandler> PeerService<F, L> {
     }
 }
 
+/// Raft, once it runs.
+fn running<L>(side: &OnceLock<RaftSide<L>>) -> Result<&RaftSide<L>, Status> {
+    side.get().ok_or_else(|| refuse(Error::NotReady("it is starting".to_owned())))
+}
+
 async fn append<L>(
     side: Arc<OnceLock<RaftSide<L>>>,
     request: pb::AppendRequest,
 ) -> Result<pb::AppendReply, Status> {
-    let side = side.get().ok_or_else(|| refuse(Error::NotReady("it is starting".to_owned())))?;
+    let side = running(&side)?;
     let append = codec::append_request(request).map_err(garbled)?;
     let response = side.raft.append_entries(append).await.map_err(fatal)?;
     if response.is_success() {
@@ -226,7 +230,7 @@ async fn read_index<L: LeaderHandler>(
     from: NodeId,
     question: pb::ReadIndexRequest,
 ) -> Result<pb::ReadIndexReply, Status> {
-    let side = side.get().ok_or_else(|| refuse(Error::NotReady("it is starting".to_owned())))?;
+    let side = running(&side)?;
     let (by_lease, id) = (question.lease, question.request_id.clone());
     let index = side.leader.read_index(from, question.into()).await;
     let (term, index) = index.map_err(|error| to_status(&error, &id))?;

@@ -69,23 +69,32 @@ impl PinnedSnapshot {
         packer: &mut Packer,
         frames: &mut Frames<impl Write>,
     ) -> Result<(), SnapshotError> {
-        let (count, last) = block.extent()?;
-        let whole = block.size() >= BLOCK_BYTES / 2 && last.main <= self.header.revision;
-        if whole {
-            packer.close();
-            frames.records += count;
-        } else {
-            let records = block.records()?.into_iter();
-            for record in records.filter(|record| record.entry.main <= self.header.revision) {
-                frames.records += 1;
-                packer.push(&record);
+        let whole = self.whole(&block)?;
+        match whole {
+            Some(_) => packer.close(),
+            None => {
+                let records = block.records()?.into_iter();
+                for record in records.filter(|record| record.entry.main <= self.header.revision) {
+                    frames.records += 1;
+                    packer.push(&record);
+                }
             }
         }
         packer.take_full().iter().try_for_each(|packed| frames.put_block(packed))?;
-        if whole {
+        if let Some(records) = whole {
+            frames.records += records;
             frames.put_block(&block.packed())?;
         }
         Ok(())
+    }
+
+    /// How many records a block holds that is full, and of which all belongs to the snapshot.
+    fn whole(&self, block: &Block) -> Result<Option<u64>, SnapshotError> {
+        if block.size() < BLOCK_BYTES / 2 {
+            return Ok(None);
+        }
+        let (records, last) = block.extent()?;
+        Ok((last.main <= self.header.revision).then_some(records))
     }
 
     fn write_leases(&self, frames: &mut Frames<impl Write>) -> io::Result<()> {
