@@ -113,10 +113,10 @@ impl Inner {
         self.rounds.join(&question.request_id).await.map(|round| (round.term, round.index))
     }
 
-    /// Whether this member and `other` are a quorum. Then `other`'s question, sent while it had voted for
-    /// this member and in no later term, is all that a round of heartbeats would bring, if this member still
-    /// leads in that term when it answers: whoever is elected after that term needs the vote of one of the
-    /// two, so nobody was elected, and nothing committed elsewhere, before the question was sent
+    /// Whether this member and `other` are a quorum. Then `other`'s question, which says that it had voted
+    /// for this member and in no later term when it looked, is all that a round of heartbeats would bring, if
+    /// this member still leads in that term when it answers: whoever is elected after that term needs the
+    /// vote of one of the two, so nobody was elected, and nothing committed elsewhere, before it looked
     /// (ReadIndex, Ongaro's thesis, section 6.4, with the acknowledgement in the question).
     fn two_are_a_quorum_with(&self, other: NodeId) -> bool {
         let metrics = self.raft.server_metrics();
