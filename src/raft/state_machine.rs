@@ -332,8 +332,11 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
     }
 }
 
-/// Writes and publishes a snapshot. What is unfinished when that fails is removed: it would take the space,
-/// for want of which it may have failed.
+/// Writes and publishes a snapshot. The state on disk reaches as far before: the log is purged up to here
+/// soon after, and a member that is killed then starts from its state, without the snapshot.
+///
+/// What is unfinished when that fails is removed: it would take the space, for want of which it may have
+/// failed.
 fn write_snapshot(
     snapshots: &SnapshotStore,
     pinned: &PinnedSnapshot,
@@ -341,6 +344,7 @@ fn write_snapshot(
 ) -> io::Result<SnapshotFile> {
     let path = snapshots.unfinished();
     let write = || -> io::Result<()> {
+        pinned.flush().map_err(io::Error::other)?;
         let mut out = BufWriter::new(File::create(&path)?);
         pinned.write(&mut out).map_err(io::Error::other)?;
         out.flush()
@@ -356,7 +360,7 @@ fn write_snapshot(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::storage::MemoryEngine;
+    use crate::storage::{DiskHome, MemoryEngine};
 
     #[test]
     fn a_snapshot_that_fails_leaves_nothing_that_takes_space() {
@@ -376,5 +380,30 @@ mod tests {
         fs::remove_dir(&taken).expect("the way is free");
         let file = write_snapshot(&snapshots, &machine.pin(), last).expect("control: a snapshot");
         assert_eq!(snapshots.newest().expect("a directory"), Some(file));
+    }
+
+    /// What a member finds in `state` that was killed just now.
+    fn applied_after_a_kill(state: &std::path::Path) -> Option<u64> {
+        let copy = tempfile::tempdir().expect("a temporary directory");
+        let copied = std::process::Command::new("cp").arg("-r").arg(state).arg(copy.path()).status();
+        assert!(copied.expect("cp runs").success());
+        let engine = DiskHome::new(copy.path().join("state"), 8 << 20).open_current().expect("sled opens");
+        StateMachine::open(engine).expect("a state").applied().map(|at| at.index)
+    }
+
+    #[test]
+    fn a_member_that_is_killed_needs_no_snapshot_of_its_own() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let state = dir.path().join("state");
+        let engine = DiskHome::new(&state, 8 << 20).open_current().expect("sled opens");
+        let mut machine = StateMachine::open(engine).expect("an empty state");
+        let mut batch = machine.begin();
+        machine.note(&mut batch, Position { term: 1, index: 0 }).expect("a blank entry");
+        machine.commit(batch).expect("a commit");
+        assert_eq!(applied_after_a_kill(&state), None, "control: nothing else has flushed it");
+
+        let snapshots = SnapshotStore::open(dir.path().join("snapshots")).expect("a directory");
+        write_snapshot(&snapshots, &machine.pin(), LogId::new_term_index(1, 0)).expect("a snapshot");
+        assert_eq!(applied_after_a_kill(&state), Some(0));
     }
 }

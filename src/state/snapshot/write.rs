@@ -11,11 +11,14 @@ use super::{
     BLOCK_NAME_BYTES, FORMAT, FRAME_HEAD_BYTES, KIND_FOOTER, KIND_HEADER, KIND_LEASES, KIND_RECORDS, MAGIC,
     SNAPSHOT_BLOCK_BYTES, SnapshotError, SnapshotHeader, frame_checksum,
 };
-use crate::state::{
-    block::{self, BLOCK_BYTES, Block, PackedBlock, Packer, RecordId},
-    codec::{put_bytes, put_varint},
-    core::{Core, put_position},
-    leases::Leases,
+use crate::{
+    state::{
+        block::{self, BLOCK_BYTES, Block, PackedBlock, Packer, RecordId},
+        codec::{put_bytes, put_varint},
+        core::{Core, put_position},
+        leases::Leases,
+    },
+    storage::EngineError,
 };
 
 /// The state as it was at one instant. While it lives, compaction pauses: do not keep it longer than needed.
@@ -45,6 +48,11 @@ impl PinnedSnapshot {
     /// Position, membership and revisions of the snapshot.
     pub fn header(&self) -> &SnapshotHeader {
         &self.header
+    }
+
+    /// Hands the state, up to what is pinned at least, to the operating system. Slow, as [`Self::write`] is.
+    pub fn flush(&self) -> Result<(), EngineError> {
+        self.core.engine.flush()
     }
 
     /// Writes the snapshot; the caller makes it durable. Gives the number of bytes. Slow: not on the apply
