@@ -107,7 +107,7 @@ failover: build ## How long writes stop when the leader is killed, and when it i
 	scripts/measure.py failover --signal KILL
 	scripts/measure.py failover --signal TERM
 
-growth: build ## Cost by keys, sizes, clients, watchers; puts beside snapshots, compaction, a catch-up; cold paths
+growth: build ## Cost by keys, sizes, clients, watchers, leases, length of the log; puts beside snapshots, compaction, a catch-up; cold paths
 	scripts/measure.py growth $(ARGS)
 	scripts/measure.py beside
 	scripts/measure.py cold

@@ -41,3 +41,5 @@ run bulk "$@"
 run scan --clients 4 --connections 4 "$@"
 run watch "$@"
 run lock --clients 8 "$@"
+# The last, since they stay for two minutes.
+run lease "$@"

@@ -3,8 +3,10 @@
 
   scripts/measure.py failover [--trials 20] [--signal KILL|TERM]   how long writes stop when the leader goes
   scripts/measure.py cold                   start, restart, memory at rest, size of the program
-  scripts/measure.py growth [--quick]       how the cost of an operation moves with keys, values, clients, watchers
-  scripts/measure.py beside                 puts while a snapshot, a compaction, a catch-up, a stuck watcher goes on
+  scripts/measure.py growth [--quick] [--of log …]   how the cost of an operation moves with keys, values, clients,
+                                            watchers, leases, the length of the log; all of them, or these
+  scripts/measure.py beside                 puts while a snapshot, a compaction, a catch-up, a stuck watcher goes on,
+                                            and beside a program that only computes
   scripts/measure.py soak [--minutes 30]    full load with periodic compaction: terms, memory, disk
   scripts/measure.py check [--record]       processor time per operation against a server that does nothing, and
                                             against what docs/bench-baseline.json remembers; fails beyond half as much more
@@ -93,6 +95,18 @@ class Cluster:
                 return member["id"], member["term"], member["revision"]
         sys.exit("error: nobody leads")
 
+    def rest(self):
+        """Waits until the members have nothing more to do: for two minutes at most."""
+        def used():
+            fields = [Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split() for pid in self.pids()]
+            return sum(int(field[11]) + int(field[12]) for field in fields) / os.sysconf("SC_CLK_TCK")
+        for _ in range(60):
+            before = used()
+            time.sleep(2)
+            if used() - before < 0.2:
+                return
+        say("the members are still busy")
+
     def disk(self):
         files = [f for f in (self.dir / "c").rglob("*") if f.is_file() and "/data/" in str(f)]
         return sum(f.stat().st_blocks * 512 for f in files if f.exists()) / 3
@@ -178,26 +192,74 @@ def pair(cluster, *words):
     return put, cluster.measured("get", "--plain", "--route", "leader", *words, *seconds)
 
 
-def growth(options):
-    row("", "puts/s", "p99 ms", "µs/put", "gets/s", "p99 ms", "µs/get", "MiB")
-    row(*["---"] * 8)
+def growth_of_keys(options):
     for keys in [10_000, 100_000] if options.quick else [10_000, 100_000, 1_000_000, 5_000_000]:
         with Cluster() as cluster:
             get = cluster.measured("get", "--plain", "--route", "leader", "--keys", keys, "--duration", "5s")
             put = cluster.measured("put", "--plain", "--keys", keys, "--duration", "5s", "--loaded")
             line(f"{keys:,} keys", put, get)
+
+
+def growth_of_values(_):
     with Cluster() as cluster:
         for size in ["16", "256", "4KiB", "64KiB"]:
             line(f"values of {size}", *pair(cluster, "--value-size", size, "--keys", 1000))
+
+
+def growth_of_clients(_):
+    with Cluster() as cluster:
         for clients in [1, 16, 64, 256, 1000, 2000]:
             connections = min(64, clients)
             line(f"{clients} clients", *pair(cluster, "--clients", clients, "--connections", connections, "--keys", 1000))
+
+
+def growth_of_watchers(_):
+    with Cluster() as cluster:
         for count in [0, 100, 1000]:
             watchers = cluster.bench("watch", "--clients", count, "--rate", 1, "--duration", "16s") if count else None
             time.sleep(3 if count else 0)
             line(f"{count} watchers of another key", *pair(cluster, "--keys", 1000))
             if watchers:
                 watchers.communicate()
+
+
+def growth_of_leases(_):
+    with Cluster() as cluster:
+        leases = 0
+        for seconds in [0, 2, 12]:
+            if seconds:
+                granting = ["--clients", 256, "--warmup", "0s", "--duration", f"{seconds}s"]
+                leases += cluster.measured("lease", *granting)["ops"]
+            line(f"{leases:,} leases", *pair(cluster, "--keys", 1000))
+
+
+def growth_of_log(_):
+    """Without snapshots the log grows. What the state remembers of it is compacted before each measurement."""
+    with Cluster(snapshot_log_bytes="16GiB") as cluster:
+        for seconds in [2, 15, 30]:
+            filling = ["--plain", "--clients", 1000, "--connections", 4, "--keys", 1000, "--duration", f"{seconds}s"]
+            cluster.measured("pipeline", *filling)
+            cluster.run("compact", cluster.status()[2])
+            cluster.rest()
+            length = cluster.run("status")[0]["last_log_index"]
+            line(f"a log of {length:,} entries", *pair(cluster, "--keys", 1000))
+
+
+GROWTH = {
+    "keys": growth_of_keys,
+    "values": growth_of_values,
+    "clients": growth_of_clients,
+    "watchers": growth_of_watchers,
+    "leases": growth_of_leases,
+    "log": growth_of_log,
+}
+
+
+def growth(options):
+    row("", "puts/s", "p99 ms", "µs/put", "gets/s", "p99 ms", "µs/get", "MiB")
+    row(*["---"] * 8)
+    for what in options.of or GROWTH:
+        GROWTH[what](options)
 
 
 def beside(_):
@@ -221,6 +283,11 @@ def beside(_):
         cluster.run("compact", revision)
         told(f"a compaction of {revision:,} revisions", result(run))
         told("quiet again", cluster.measured(*load))
+        # What anything costs that takes a processor: the measure for the next one.
+        computing = subprocess.Popen(["timeout", "30", sys.executable, "-c", "while True: pass"])
+        told("a program that only computes", cluster.measured(*load))
+        computing.terminate()
+        computing.wait()
         follower = 1 + leader % 3
         cluster.script("kill", str(follower))
         cluster.measured("put", "--plain", "--clients", 256, "--duration", "8s", "--keys", 50_000)
@@ -297,7 +364,9 @@ def main():
     command.add_argument("--trials", type=int, default=20)
     command.add_argument("--signal", choices=["KILL", "TERM"], default="KILL")
     commands.add_parser("cold")
-    commands.add_parser("growth").add_argument("--quick", action="store_true")
+    growing = commands.add_parser("growth")
+    growing.add_argument("--quick", action="store_true")
+    growing.add_argument("--of", nargs="+", choices=GROWTH)
     commands.add_parser("beside")
     commands.add_parser("soak").add_argument("--minutes", type=int, default=30)
     commands.add_parser("check").add_argument("--record", action="store_true")

@@ -26,6 +26,8 @@ pub enum Workload {
     Bulk,
     /// Put a key, through streams that many clients share.
     Pipeline,
+    /// Grant a lease.
+    Lease,
 }
 
 impl Workload {
@@ -41,6 +43,7 @@ impl Workload {
             Workload::Scan => "scan",
             Workload::Bulk => "bulk",
             Workload::Pipeline => "pipeline",
+            Workload::Lease => "lease",
         }
     }
 
@@ -56,7 +59,7 @@ impl Workload {
 
     /// Whether it can be done with puts, gets and transactions alone.
     fn is_plain(self) -> bool {
-        !matches!(self, Workload::Lock | Workload::Watch | Workload::Scan)
+        !matches!(self, Workload::Lock | Workload::Watch | Workload::Scan | Workload::Lease)
     }
 
     /// Whether its operations are requests of one key: they can share a stream, and a server that does

@@ -106,6 +106,8 @@ pub enum WorkloadName {
     Bulk,
     /// Put a key through --pipeline.
     Pipeline,
+    /// Grant a lease, which stays for two minutes.
+    Lease,
     /// Be the server that does nothing, until standard input ends.
     #[value(hide = true)]
     Noop,
@@ -123,6 +125,7 @@ impl WorkloadName {
             WorkloadName::Scan => Workload::Scan,
             WorkloadName::Bulk => Workload::Bulk,
             WorkloadName::Pipeline => Workload::Pipeline,
+            WorkloadName::Lease => Workload::Lease,
             WorkloadName::Noop => return None,
         })
     }

@@ -240,7 +240,7 @@ Clients work for --warmup, then for --duration, which is measured; a workload th
 keys before. Without --rate each client begins when its last operation has ended. --route any
 spreads the connections of get and scan over the members; writes go to the leader. --timeout is
 for each operation. An operation that fails is counted by kind, and its client pauses for 10 ms.
-The keys bench/… stay in the store.
+The keys bench/… stay in the store, and the leases of lease for two minutes.
 
 Per operation, of the members named by --server-pids: user and system time, bytes written to
 disks. Flushes of disks are those of the whole machine. What is not known is null in JSON, - in

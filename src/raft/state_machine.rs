@@ -359,8 +359,10 @@ fn write_snapshot(
 
 #[cfg(test)]
 mod tests {
+    use bytes::Bytes;
+
     use super::*;
-    use crate::storage::{DiskHome, MemoryEngine};
+    use crate::storage::{Batch, DiskHome, Engine, EngineError, MemoryEngine, Pair};
 
     #[test]
     fn a_snapshot_that_fails_leaves_nothing_that_takes_space() {
@@ -380,6 +382,49 @@ mod tests {
         fs::remove_dir(&taken).expect("the way is free");
         let file = write_snapshot(&snapshots, &machine.pin(), last).expect("control: a snapshot");
         assert_eq!(snapshots.newest().expect("a directory"), Some(file));
+    }
+
+    /// An engine whose disk is full.
+    struct Full(MemoryEngine);
+
+    impl Engine for Full {
+        fn get(&self, key: &[u8]) -> Result<Option<Bytes>, EngineError> {
+            self.0.get(key)
+        }
+
+        fn floor(&self, key: &[u8]) -> Result<Option<Pair>, EngineError> {
+            self.0.floor(key)
+        }
+
+        fn scan<'a>(
+            &'a self,
+            from: &[u8],
+            to: &[u8],
+        ) -> Box<dyn Iterator<Item = Result<Pair, EngineError>> + 'a> {
+            self.0.scan(from, to)
+        }
+
+        fn write(&self, batch: &Batch) -> Result<(), EngineError> {
+            self.0.write(batch)
+        }
+
+        fn flush(&self) -> Result<(), EngineError> {
+            Err(EngineError::Damaged("the disk is full".into()))
+        }
+
+        fn size(&self) -> u64 {
+            self.0.size()
+        }
+    }
+
+    #[test]
+    fn no_snapshot_is_published_of_a_state_that_cannot_be_flushed() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let snapshots = SnapshotStore::open(dir.path().to_owned()).expect("a directory");
+        let machine = StateMachine::open(Arc::new(Full(MemoryEngine::new()))).expect("an empty state");
+        let refused = write_snapshot(&snapshots, &machine.pin(), LogId::new_term_index(1, 0));
+        assert!(refused.is_err_and(|error| error.to_string().contains("the disk is full")));
+        assert_eq!(snapshots.newest().expect("a directory"), None);
     }
 
     /// What a member finds in `state` that was killed just now.

@@ -2,9 +2,9 @@
 //!
 //! **Not durable**: sled's `flush` never syncs the file. What it wrote survives the death of the process, not
 //! of the machine. That is enough, because the state can be rebuilt (see the module above). Nothing is
-//! flushed in the background: [`Engine::flush`] is called at checkpoints, off the apply path. What is not
-//! flushed stays in memory (2 KiB for each batch of one small record), and a long backlog takes seconds.
-//! [`super::Behind`] makes the batches few.
+//! flushed in the background: [`Engine::flush`] is called at checkpoints and for snapshots, off the apply
+//! path. What is not flushed stays in memory (2 KiB for each batch of one small record), and a long backlog
+//! takes seconds. [`super::Behind`] makes the batches few.
 //!
 //! sled answers some damage with a panic. Every call here turns that into an [`EngineError`], and the caller
 //! stops using the engine. This needs unwinding: a profile with `panic = "abort"` takes the member down

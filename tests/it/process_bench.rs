@@ -50,7 +50,7 @@ fn assert_sane(report: &Value) {
 async fn every_workload_is_measured_without_an_error() {
     let cluster = Cluster::three().await;
     let pids: Vec<_> = cluster.ids().iter().map(|id| cluster.pid(*id).to_string()).collect();
-    let runs: [&[&str]; 16] = [
+    let runs: [&[&str]; 17] = [
         &["put", "--distribution", "zipf"],
         &["get"],
         &["get", "--consistency", "eventual", "--route", "follower"],
@@ -63,6 +63,7 @@ async fn every_workload_is_measured_without_an_error() {
         &["scan", "--consistency", "bounded", "--max-age", "5s"],
         &["bulk", "--value-size", "64KiB"],
         &["pipeline"],
+        &["lease"],
         &["pipeline", "--plain"],
         &["get", "--pipeline", "--consistency", "lease"],
         &["mixed", "--plain", "--pipeline", "--rate", "500"],
@@ -139,6 +140,7 @@ fn what_makes_no_sense_is_refused() {
         ("txn --route follower", "--route follower contradicts the workload txn"),
         ("lock --rate 5", "--rate means nothing to the workload lock"),
         ("watch --plain", "the workload watch needs the Rust client"),
+        ("lease --plain", "the workload lease needs the Rust client"),
         ("scan --etcd 127.0.0.1:2379", "the workload scan needs the Rust client"),
         ("get --etcd 127.0.0.1:2379 --consistency lease", "linearizable or eventual"),
         ("get --etcd 127.0.0.1:2379 --endpoints 127.0.0.1:1", "contradict each other"),

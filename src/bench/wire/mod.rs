@@ -23,10 +23,10 @@ use super::{
 use crate::{
     client::{Client, ClientBuilder},
     error::Error,
-    recipes::KvApi,
+    recipes::{KvApi, LeaseApi},
     types::{
-        CallOptions, Compare, CompareTarget, Consistency, KeyRange, Level, Op, Operator, Put, Range, Route,
-        Txn,
+        CallOptions, Compare, CompareTarget, Consistency, Grant, KeyRange, Level, Op, Operator, Put, Range,
+        Route, Txn,
     },
 };
 
@@ -103,6 +103,12 @@ impl Wire {
             }
         };
         if succeeded? { Ok(()) } else { Err(NOT_FOUND) }
+    }
+
+    /// Grants a lease, which nobody keeps alive.
+    pub async fn grant(&self, ttl: Duration) -> Result<(), Failed> {
+        let grant = Grant { id: 0, ttl, session: false };
+        Ok(self.client()?.grant(grant, CallOptions::default()).await.map(drop)?)
     }
 
     /// What opens a stream for plain messages; `None` for another driver.

@@ -1,6 +1,9 @@
-//! Puts, gets, both, transactions of one key, and of many.
+//! Puts, gets, both, transactions of one key, and of many; leases.
 
-use std::sync::{Arc, atomic::Ordering};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use super::{Shared, random};
 use crate::bench::{
@@ -8,6 +11,9 @@ use crate::bench::{
     options::Workload,
     wire::{Failed, Wire},
 };
+
+/// How long a granted lease lives: past what is measured beside so many leases.
+const LEASE_TTL: Duration = Duration::from_secs(120);
 
 pub(super) async fn client(shared: Arc<Shared>, mut wire: Wire, number: usize) {
     let mut random = random(number);
@@ -27,6 +33,7 @@ async fn operate(shared: &Shared, wire: &mut Wire, random: &mut Random) -> Resul
             let first = shared.next.fetch_add(batch, Ordering::Relaxed);
             wire.put_all(keys.run(first, batch, random), false).await
         }
+        Workload::Lease => wire.grant(LEASE_TTL).await,
         _ => wire.put(keys.choose(random), keys.value(random)).await,
     }
 }
