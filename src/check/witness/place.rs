@@ -149,7 +149,7 @@ fn is_lease(action: &Action) -> bool {
 struct Made {
     /// By the maker's place in the history.
     of: HashMap<u32, Revision>,
-    /// By revision; what locks and leases did has no maker among the writes.
+    /// By revision; who got a lock is no maker among the writes.
     by: HashMap<Revision, Option<u32>>,
 }
 
@@ -179,10 +179,10 @@ fn made(index: &Index<'_>) -> Made {
             made.of.insert(at, revision);
             made.by.insert(revision, Some(at));
         }
-        match &operation.action {
-            Action::Acquire { token: Some(token), .. } => drop(made.by.entry(*token).or_insert(None)),
-            Action::Release { .. } | Action::Revoke { .. } => drop(made.by.entry(revision).or_insert(None)),
-            _ => {}
+        // A release or a revocation of what has ended already makes no revision: the one that it tells may be
+        // anybody's.
+        if let Action::Acquire { token: Some(token), .. } = &operation.action {
+            made.by.entry(*token).or_insert(None);
         }
     }
     made

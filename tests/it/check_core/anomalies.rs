@@ -390,6 +390,34 @@ fn a_key_may_go_with_its_lease() {
     script.holds();
 }
 
+/// `c` as the third version of a key that was created at revision 2; or as the second.
+fn third(version: u64) -> Action {
+    let found = Found { value: "c".into(), mod_revision: 4, create_revision: 2, version };
+    Action::Read { key: "k".into(), found: Some(Some(found)) }
+}
+
+/// A write of unknown outcome made revision 3; a lease that had ended was revoked at that revision.
+fn revoked_for_nothing() -> Script {
+    Script::new()
+        .ok(1, (0, 1), write("k", "a"))
+        .at(2)
+        .unknown(2, (2, 9), write("k", "b"))
+        .ok(3, (3, 4), Action::Revoke { lease: 7 })
+        .at(3)
+        .ok(1, (5, 6), write("k", "c"))
+        .at(4)
+}
+
+#[test]
+fn what_a_revocation_tells_may_be_the_revision_of_an_unknown_write() {
+    revoked_for_nothing().ok(1, (7, 8), third(3)).at(4).holds();
+    revoked_for_nothing().ok(1, (7, 8), third(2)).at(4).holds();
+    // Without that write there is nothing that can have made it the third.
+    let script = Script::new().ok(1, (0, 1), write("k", "a")).at(2);
+    let script = script.ok(3, (3, 4), Action::Revoke { lease: 7 }).at(3).ok(1, (5, 6), write("k", "c")).at(4);
+    script.ok(1, (7, 8), third(3)).at(4).has("t1", "wrong-version", &[0, 2, 3]);
+}
+
 #[test]
 fn an_operation_before_the_one_before_has_ended() {
     let script = Script::new().ok(1, (0, 5), write("x", "a")).ok(1, (2, 3), write("x", "b"));
