@@ -65,7 +65,8 @@ impl<'a> Places<'a> {
         let mut finder = Finder { index, findings, made: made(index), loose: HashSet::new() };
         let unexplained = finder.unexplained();
         finder.explain(unexplained);
-        let Finder { made, loose, .. } = finder;
+        let Finder { mut made, loose, .. } = finder;
+        made.claim_untold(index);
         let mut loose: Vec<_> = loose.into_iter().filter(|(revision, ..)| !made.has(*revision)).collect();
         loose.sort_unstable();
         let operations = &index.history.operations;
@@ -149,13 +150,37 @@ fn is_lease(action: &Action) -> bool {
 struct Made {
     /// By the maker's place in the history.
     of: HashMap<u32, Revision>,
-    /// By revision; who got a lock is no maker among the writes.
+    /// By revision; what locks did has no maker among the writes.
     by: HashMap<Revision, Option<u32>>,
 }
 
 impl Made {
     fn has(&self, revision: Revision) -> bool {
         self.by.contains_key(&revision)
+    }
+
+    /// Answered writes that do not say whether they changed anything: each made the revision that it tells, if
+    /// nobody else did, and nobody knew of it before the call.
+    fn claim_untold(&mut self, index: &Index<'_>) {
+        let operations = &index.history.operations;
+        let told = operations.iter().filter(|operation| operation.is_ok());
+        let mut told: Vec<_> = told.map(|operation| (operation.ret, operation.revision())).collect();
+        told.sort_unstable();
+        let mut highest = 0;
+        for (_, revision) in &mut told {
+            highest = highest.max(*revision);
+            *revision = highest;
+        }
+        for (at, operation) in (0..).zip(operations) {
+            let revision = operation.revision();
+            let untold = operation.is_ok() && effect::effect(operation) == Effect::Open;
+            let before = told.partition_point(|(ret, _)| *ret < operation.call);
+            let known = before.checked_sub(1).map_or(0, |last| told[last].1);
+            if untold && revision > known && !self.has(revision) {
+                self.of.insert(at, revision);
+                self.by.insert(revision, Some(at));
+            }
+        }
     }
 }
 
@@ -170,19 +195,12 @@ fn made(index: &Index<'_>) -> Made {
             made.by.entry(revision).or_insert(Some(at));
         }
     }
-    for (at, operation) in (0..).zip(operations) {
-        let revision = operation.revision();
-        if !operation.is_ok() || revision == 0 {
-            continue;
-        }
-        if effect::effect(operation) == Effect::Open && !made.has(revision) {
-            made.of.insert(at, revision);
-            made.by.insert(revision, Some(at));
-        }
-        // A release or a revocation of what has ended already makes no revision: the one that it tells may be
-        // anybody's.
-        if let Action::Acquire { token: Some(token), .. } = &operation.action {
-            made.by.entry(*token).or_insert(None);
+    for operation in operations.iter().filter(|operation| operation.is_ok() && operation.revision() > 0) {
+        // A revocation of a lease without keys makes no revision: the one that it tells may be anybody's.
+        match &operation.action {
+            Action::Acquire { token: Some(token), .. } => drop(made.by.entry(*token).or_insert(None)),
+            Action::Release { .. } => drop(made.by.entry(operation.revision()).or_insert(None)),
+            _ => {}
         }
     }
     made

@@ -3,7 +3,10 @@
 use quorate::{
     check::{
         Findings, History, Options, Verdict, check,
-        history::{About, Action, Fault, FaultKind, FinalState, Found, Operation, Outcome, Seen, Text},
+        history::{
+            About, Action, Delivery, DeliveryKind, Event, Fault, FaultKind, FinalState, Found, Operation,
+            Outcome, Seen, Text,
+        },
     },
     types::{Level, Mechanism},
 };
@@ -390,32 +393,74 @@ fn a_key_may_go_with_its_lease() {
     script.holds();
 }
 
-/// `c` as the third version of a key that was created at revision 2; or as the second.
-fn third(version: u64) -> Action {
-    let found = Found { value: "c".into(), mod_revision: 4, create_revision: 2, version };
-    Action::Read { key: "k".into(), found: Some(Some(found)) }
-}
-
-/// A write of unknown outcome made revision 3; a lease that had ended was revoked at that revision.
-fn revoked_for_nothing() -> Script {
+/// Puts `a`, `b` and `c` into a key, `b` at revision 3 and with unknown outcome; between `b` and `c` comes what
+/// changes nothing at that revision.
+fn beside_an_unknown_write(nothing: Action) -> Script {
     Script::new()
         .ok(1, (0, 1), write("k", "a"))
         .at(2)
         .unknown(2, (2, 9), write("k", "b"))
-        .ok(3, (3, 4), Action::Revoke { lease: 7 })
+        .ok(3, (3, 4), nothing)
         .at(3)
         .ok(1, (5, 6), write("k", "c"))
         .at(4)
 }
 
+/// Reads `c`, which is said to be that version of the key.
+fn read_version(script: Script, version: u64) -> Script {
+    let found = Found { value: "c".into(), mod_revision: 4, create_revision: 2, version };
+    script.ok(1, (7, 8), Action::Read { key: "k".into(), found: Some(Some(found)) }).at(4)
+}
+
+/// A watch tells `b`, at revision 3.
+fn watched(mut script: Script) -> Script {
+    let event = Event {
+        key: "k".into(),
+        value: Some("b".into()),
+        revision: 3,
+        create_revision: 2,
+        version: 2,
+        previous: Some(Some("a".into())),
+    };
+    let kind = DeliveryKind::Events(vec![event]);
+    script.history.deliveries.push(Delivery { watch: 1, prefix: "k".into(), at: 9_000_000, node: 1, kind });
+    script
+}
+
 #[test]
 fn what_a_revocation_tells_may_be_the_revision_of_an_unknown_write() {
-    revoked_for_nothing().ok(1, (7, 8), third(3)).at(4).holds();
-    revoked_for_nothing().ok(1, (7, 8), third(2)).at(4).holds();
+    let revoke = || Action::Revoke { lease: 7 };
+    read_version(beside_an_unknown_write(revoke()), 3).holds();
+    read_version(watched(beside_an_unknown_write(revoke())), 3).holds();
+    read_version(watched(beside_an_unknown_write(revoke())), 2).has("t1", "wrong-version", &[0, 3, 4]);
     // Without that write there is nothing that can have made it the third.
     let script = Script::new().ok(1, (0, 1), write("k", "a")).at(2);
-    let script = script.ok(3, (3, 4), Action::Revoke { lease: 7 }).at(3).ok(1, (5, 6), write("k", "c")).at(4);
-    script.ok(1, (7, 8), third(3)).at(4).has("t1", "wrong-version", &[0, 2, 3]);
+    let script = script.ok(3, (3, 4), revoke()).at(3).ok(1, (5, 6), write("k", "c")).at(4);
+    read_version(script, 3).has("t1", "wrong-version", &[0, 2, 3]);
+    // A release takes its place away, and so makes its revision.
+    let release = Action::Release { lock: "l".into(), token: 1 };
+    let script = watched(beside_an_unknown_write(release));
+    assert_eq!(read_version(script, 3).check().verdict(), Verdict::Violated);
+}
+
+#[test]
+fn a_deletion_that_does_not_say_what_it_did_made_only_what_was_not_known_before() {
+    let untold = || Action::Delete { key: "y".into(), existed: None };
+    // Somebody saw the unknown write at that revision.
+    read_version(watched(beside_an_unknown_write(untold())), 3).holds();
+    // The lease took the key away at revision 4, which was told before the deletion was called.
+    Script::new()
+        .ok(1, (0, 1), write("k", "a"))
+        .at(2)
+        .ok(1, (2, 3), Action::Attach { lease: 7, key: "k".into(), value: "b".into() })
+        .at(3)
+        .ok(1, (4, 5), Action::Revoke { lease: 7 })
+        .at(4)
+        .ok(1, (6, 7), read_nothing("k"))
+        .at(4)
+        .ok(2, (8, 9), untold())
+        .at(4)
+        .holds();
 }
 
 #[test]
