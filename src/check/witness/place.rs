@@ -159,8 +159,8 @@ impl Made {
         self.by.contains_key(&revision)
     }
 
-    /// Answered writes that do not say whether they changed anything: each made the revision that it tells, if
-    /// nobody else did, and nobody knew of it before the call.
+    /// Answered writes that do not say whether they changed anything: each made the revision that it tells,
+    /// if nobody else did, and nobody knew of it before the call.
     fn claim_untold(&mut self, index: &Index<'_>) {
         let operations = &index.history.operations;
         let told = operations.iter().filter(|operation| operation.is_ok());

@@ -393,8 +393,8 @@ fn a_key_may_go_with_its_lease() {
     script.holds();
 }
 
-/// Puts `a`, `b` and `c` into a key, `b` at revision 3 and with unknown outcome; between `b` and `c` comes what
-/// changes nothing at that revision.
+/// Puts `a`, `b` and `c` into a key, `b` at revision 3 and with unknown outcome; between `b` and `c` comes
+/// what changes nothing at that revision.
 fn beside_an_unknown_write(nothing: Action) -> Script {
     Script::new()
         .ok(1, (0, 1), write("k", "a"))
