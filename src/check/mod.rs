@@ -20,6 +20,7 @@
 //! after its call, or never: it is not a failure, and no verdict rests on either. And a search that reaches
 //! its deadline or its memory cap says [`Verdict::Unknown`]: it never guesses.
 
+mod acked;
 mod append;
 mod effect;
 pub mod format;

@@ -6,20 +6,20 @@
 //! session guarantees are those of Terry et al. (1994). Every guarantee is counted at every level, to show
 //! what a level gives; only those that it promises are held against it.
 
-mod acked;
 mod promise;
 mod session;
 mod staleness;
 
-use self::{acked::Acked, staleness::Missed};
+use self::staleness::Missed;
 use super::{
+    acked::Acked,
     effect,
     history::{Nanos, Operation},
     index::Index,
     verdict::{Findings, Tally, Violation, Worst},
     witness::Replay,
 };
-use crate::types::{Level, Revision};
+use crate::types::Level;
 
 /// This tier's name.
 pub const TIER: &str = "levels";
@@ -190,6 +190,3 @@ fn prefixes(judge: &mut Judge<'_, '_>) {
         tally.worst.get_or_insert_with(first);
     }
 }
-
-/// A revision that somebody knew.
-type Known<'a> = (Revision, &'a Operation);

@@ -3,8 +3,9 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::{Breach, Judge, Known, WRITE, level, promise, told};
+use super::{Breach, Judge, WRITE, level, promise, told};
 use crate::check::{
+    acked::Known,
     effect::{self, Effect},
     history::Operation,
 };

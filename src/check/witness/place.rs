@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::TIER;
 use crate::check::{
+    acked::Acked,
     effect::{self, Change, Effect, Glimpse},
     history::{Action, DeliveryKind, Nanos, Operation},
     index::{Index, Key},
@@ -162,21 +163,17 @@ impl Made {
     /// Answered writes that do not say whether they changed anything: each made the revision that it tells,
     /// if nobody else did, and nobody knew of it before the call.
     fn claim_untold(&mut self, index: &Index<'_>) {
-        let operations = &index.history.operations;
-        let told = operations.iter().filter(|operation| operation.is_ok());
-        let mut told: Vec<_> = told.map(|operation| (operation.ret, operation.revision())).collect();
-        told.sort_unstable();
-        let mut highest = 0;
-        for (_, revision) in &mut told {
-            highest = highest.max(*revision);
-            *revision = highest;
+        let untold = |operation: &Operation| operation.is_ok() && effect::effect(operation) == Effect::Open;
+        let all = (0..).zip(&index.history.operations);
+        let untold: Vec<_> = all.filter(|(_, operation)| untold(operation)).collect();
+        if untold.is_empty() {
+            return;
         }
-        for (at, operation) in (0..).zip(operations) {
+        let acked = Acked::new(index.history);
+        for (at, operation) in untold {
             let revision = operation.revision();
-            let untold = operation.is_ok() && effect::effect(operation) == Effect::Open;
-            let before = told.partition_point(|(ret, _)| *ret < operation.call);
-            let known = before.checked_sub(1).map_or(0, |last| told[last].1);
-            if untold && revision > known && !self.has(revision) {
+            let known = acked.before(operation.call).map_or(0, |(known, _)| known);
+            if revision > known && !self.has(revision) {
                 self.of.insert(at, revision);
                 self.by.insert(revision, Some(at));
             }

@@ -1,8 +1,10 @@
 //! What had been told by when.
 
-use super::Known;
-use crate::check::history::{History, Nanos, Operation};
+use super::history::{History, Nanos, Operation};
 use crate::types::Revision;
+
+/// A revision that somebody knew.
+pub type Known<'a> = (Revision, &'a Operation);
 
 /// The revisions that answers told, by time.
 pub struct Acked<'a> {
