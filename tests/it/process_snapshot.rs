@@ -52,8 +52,14 @@ async fn left_behind(log_store: &'static str) {
 
     cluster.launch(away, &[]);
     cluster.wait_ready(away).await;
-    let back = cluster.node(away).status().await.expect("a status");
-    assert!(back.snapshot_index > had, "it has caught up without a snapshot: {back:?}");
+    // It shows what the snapshot holds a moment before it says that it is installed.
+    let node = cluster.node(away);
+    eventually("the follower has come back by a snapshot", SOON, async || {
+        let back = node.status().await.map_err(|error| error.to_string())?;
+        let installed = cluster.log(away).contains("installed a snapshot");
+        if installed && back.snapshot_index > had { Ok(()) } else { Err(format!("{installed}, {back:?}")) }
+    })
+    .await;
     acknowledged.grows_by(50, SOON).await;
     load.finish().await;
     acknowledged.verify(&cluster, "away/").await;
